@@ -1,0 +1,123 @@
+"""The manifest of a bundle: what goes in, what comes out, which files, and what must fit.
+
+The structs are the schema: an unknown field, a missing one or another type is an error that
+names it. `inconsistency` says what a well-formed manifest may still contradict itself in.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Literal
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+MEMBER = re.compile(
+    r"(encoder[a-z0-9-]*\.(onnx|tflite)|parity\.safetensors|report\.json|MODEL_CARD\.md)"
+)
+
+
+class InputSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the caller hands in, and how a picture is brought to the encoder's size.
+
+    kind : "image" (uint8 RGB of any size) or "vector" (float32).
+    shape : what the encoder takes: (height, width, 3) or (d,).
+    resize : filter of the resize, antialiased.
+    fit : "crop": the short side is resized, the centre is kept; "stretch": both sides are.
+    """
+
+    kind: Literal["image", "vector"]
+    shape: tuple[int, ...]
+    dtype: Literal["uint8", "float32"]
+    layout: Literal["HWC", "D"]
+    colour: Literal["RGB", ""] = ""
+    resize: Literal["bicubic", "bilinear", "none"] = "none"
+    fit: Literal["crop", "stretch", "none"] = "none"
+
+
+class EmbeddingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What comes out of the encoder, and the grid that it is put on.
+
+    d : number of features.
+    scale : grid step; q = rint(x / scale), |q| <= 2047. A power of two keeps it exact.
+    signed : whether features can be negative.
+    mean_square_norm : E‖x‖² on calibration data, the unit in which `ridge` is given.
+    """
+
+    d: int
+    scale: float
+    signed: bool
+    mean_square_norm: float
+
+
+class EncoderSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One encoder file of the bundle, and how it was made (`recipe`)."""
+
+    member: str
+    runtime: Literal["onnx", "litert"]
+    precision: Literal["fp32", "fp16", "int8"]
+    recipe: str
+    input_name: str
+    output_name: str
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Digest and length of one file in the archive."""
+
+    sha256: str
+    size: int
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The description of a bundle. `members` is filled in by `write_bundle`."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    version: str
+    description: str
+    licence: str
+    source: str
+    input: InputSpec
+    embedding: EmbeddingSpec
+    encoders: tuple[EncoderSpec, ...]
+    tools: dict[str, str]
+    created: str
+    members: dict[str, Member] = {}
+
+
+def inconsistency(m: Manifest) -> str:
+    """Say what in the manifest contradicts itself; empty where nothing does."""
+    for name in m.members:
+        if not MEMBER.fullmatch(name):
+            return f"unknown member {name!r}"
+    for spec in m.encoders:
+        if spec.member not in m.members:
+            return f"the encoder {spec.member!r} is not among the members"
+        if spec.member.endswith(".onnx") != (spec.runtime == "onnx"):
+            return f"the encoder {spec.member!r} is not for the runtime {spec.runtime!r}"
+    shape = m.input.shape
+    if m.input.kind == "image":
+        if len(shape) != 3 or shape[2] != 3 or not 1 <= min(shape) <= max(shape) <= 8192:
+            return f"an image input needs shape (height, width, 3), got {shape}"
+        if (m.input.dtype, m.input.layout, m.input.colour) != ("uint8", "HWC", "RGB"):
+            return "an image input is uint8, HWC, RGB"
+        if "none" in (m.input.resize, m.input.fit):
+            return "an image input needs a resize filter and a fit"
+        if not m.encoders:
+            return "an image input needs an encoder"
+    else:
+        if len(shape) != 1 or not 1 <= shape[0] <= 1 << 20:
+            return f"a vector input needs shape (d,), got {shape}"
+        if (m.input.dtype, m.input.layout) != ("float32", "D"):
+            return "a vector input is float32, D"
+        if not m.encoders and shape[0] != m.embedding.d:
+            return f"without an encoder d = {m.embedding.d} must equal the input's {shape[0]}"
+    e = m.embedding
+    if not 1 <= e.d <= 1 << 16:
+        return f"the embedding needs 1 <= d <= 65536, got {e.d}"
+    for what, value in (("scale", e.scale), ("mean_square_norm", e.mean_square_norm)):
+        if not (math.isfinite(value) and value > 0):
+            return f"the embedding's {what} must be a positive number, got {value}"
+    return ""
