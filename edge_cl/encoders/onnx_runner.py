@@ -1,0 +1,63 @@
+"""ONNX Runtime, from verified bytes. The only file that imports onnxruntime."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_cl.arrays import F32
+from edge_cl.bundle import EncoderSpec
+from edge_cl.errors import BackendError
+
+
+def onnx_available() -> bool:
+    """Say whether ONNX Runtime can be imported, without importing it."""
+    return find_spec("onnxruntime") is not None
+
+
+class OnnxRunner:
+    """A network in ONNX Runtime on the CPU.
+
+    Parameters
+    ----------
+    blob : the verified `.onnx` bytes; loading from bytes leaves no door for external data.
+    threads : intra-op threads. They do not spin between pictures: a board has better uses.
+    """
+
+    def __init__(self, blob: bytes, spec: EncoderSpec, threads: int) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(blob, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise BackendError(f"ONNX Runtime cannot load {spec.member}: {error}") from error
+        self._input, self._output = spec.input_name, spec.output_name
+        names = ([i.name for i in self._session.get_inputs()], [self._input])
+        outputs = [o.name for o in self._session.get_outputs()]
+        if names[0] != names[1] or self._output not in outputs:
+            raise BackendError(
+                f"{spec.member} has inputs {names[0]} and outputs {outputs}, "
+                f"the manifest says {self._input} and {self._output}"
+            )
+        first = self._session.get_inputs()[0].shape[0]
+        self._batch = first if isinstance(first, int) else None
+
+    def run(self, batch: NDArray[Any]) -> F32:
+        """See `Runner.run`."""
+        try:
+            if self._batch is None:
+                return self._once(batch)
+            return np.concatenate([self._once(batch[i : i + 1]) for i in range(len(batch))])
+        except Exception as error:
+            raise BackendError(f"ONNX Runtime failed: {error}") from error
+
+    def _once(self, batch: NDArray[Any]) -> F32:
+        return np.asarray(self._session.run([self._output], {self._input: batch})[0])

@@ -1,0 +1,18 @@
+"""For sensors, and features that were computed elsewhere: what comes in is what goes out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_cl.arrays import F32
+
+
+class PassthroughRunner:
+    """No network."""
+
+    def run(self, batch: NDArray[Any]) -> F32:
+        """See `Runner.run`."""
+        return np.asarray(batch, np.float32)
