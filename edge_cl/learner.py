@@ -1,0 +1,422 @@
+"""The object that users hold: encoder, feature map, moments, head and store behind one lock.
+
+    with Learner.open("state") as learner:
+        learner.learn(picture, "mug")
+        print(learner.predict(other).label)
+
+A call that raises has changed nothing. Pictures are prepared and encoded outside the lock,
+so several threads may call; learning and deciding take turns.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge_cl import kernels
+from edge_cl.arrays import F32, F64, I16
+from edge_cl.bundle import Bundle
+from edge_cl.encoders import Encoder, open_encoder
+from edge_cl.errors import InputError, StateError
+from edge_cl.features import FeatureMap, Identity, MapSpec, feature_map, map_named
+from edge_cl.heads import Head, HeadOptions, RidgeOptions, build_head, head_options
+from edge_cl.heads.gcv import RidgeChoice, choose_ridge
+from edge_cl.history import UNDO_DEPTH, History
+from edge_cl.labels import Labels, checked_label
+from edge_cl.moments import Moments
+from edge_cl.results import Lesson, Prediction, Status
+from edge_cl.resume import (
+    described,
+    find_bundle,
+    refuse_foreign,
+    saved_encoder,
+    saved_moments,
+)
+from edge_cl.stopwatch import Stopwatch
+from edge_cl.store import Saved, StateHeader, Store
+
+__all__ = ["UNDO_DEPTH", "Learner"]
+
+_BATCH = 16  # pictures encoded at a time by `learn_many` and `features`
+
+
+class Learner:
+    """A frozen encoder with a head that learns. Made by `Learner.open`."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        encoder: Encoder,
+        map_spec: MapSpec,
+        options: HeadOptions,
+        store: Store | None,
+    ) -> None:
+        self._bundle = bundle
+        self._encoder = encoder
+        self._map_spec = map_spec
+        self._map: FeatureMap = feature_map(map_spec, bundle.manifest.embedding)
+        self._labels = Labels()
+        self._moments = Moments(self._map.d)
+        self._options = options
+        self._head = self._built(options)
+        self._history = History(self._map.d)
+        self._store = store
+        self._unsaved = False
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(
+        cls,
+        state: str | os.PathLike[str] | None = None,
+        *,
+        bundle: str | os.PathLike[str] | Bundle | None = None,
+        head: str | HeadOptions | None = None,
+        feature_map: str | MapSpec | None = None,
+        runtime: str | None = None,
+        precision: str | None = None,
+        threads: int | None = None,
+        read_only: bool = False,
+    ) -> Learner:
+        """Open the learner kept in folder `state`, or a new one.
+
+        Parameters
+        ----------
+        state : folder, created if need be; None keeps everything in memory.
+        bundle : a path or an opened bundle; None takes the one kept in `state`, else the
+            EfficientNet-Lite0 that ships with edge-cl.
+        head : a name ("ridge", "lda", "ncm", "ncm-euclidean") or options; None keeps what
+            `state` has, else "ridge". Another head than the saved one is solved from the
+            same moments: nothing is learned again.
+        feature_map : "identity", "l2", "random-relu[:M]" or a spec; fixed once learned.
+        runtime, precision, threads : see `edge_cl.encoders.open_encoder`.
+        read_only : never write to `state`; take no lock.
+
+        Raises
+        ------
+        BundleError, StateError : a file is damaged, or belongs to another encoder.
+        StorageError : the folder is in use by another process, or cannot be made.
+        InputError, BackendError : an option does not exist, or cannot run here.
+        """
+        store = Store(Path(state), read_only=read_only) if state is not None else None
+        try:
+            saved = store.load() if store else None
+            opened, keep = find_bundle(bundle, store)
+            if saved and runtime is None and precision is None:
+                runtime, precision = saved_encoder(opened, saved.header)
+            encoder = open_encoder(opened, runtime=runtime, precision=precision, threads=threads)
+            if isinstance(feature_map, str):
+                feature_map = map_named(feature_map)
+            options = head_options(head) if head is not None else None
+            if saved is None:
+                learner = cls(
+                    opened, encoder, feature_map or Identity(), options or RidgeOptions(), store
+                )
+            else:
+                refuse_foreign(saved.header, opened, encoder, feature_map)
+                learner = cls(
+                    opened, encoder, saved.header.map, options or saved.header.head, store
+                )
+                learner._restore(saved)
+            if store and saved is None and keep and not read_only:
+                store.save_bundle(opened.archive())
+        except BaseException:
+            if store:
+                store.close()
+            raise
+        return learner
+
+    # -- learning -------------------------------------------------------------------------
+
+    def learn(self, x: ArrayLike, label: str) -> Lesson:
+        """Learn one labelled input, exactly and at once.
+
+        Parameters
+        ----------
+        x : a picture, uint8 (height, width, 3) of any size or (height, width) grey; or, for
+            a bundle without images, a vector (d,).
+        label : the class; a name not seen before is a new class.
+
+        Raises
+        ------
+        InputError : `x` or `label` is not acceptable. Nothing has changed.
+        """
+        return self.learn_many([x], [label])
+
+    def learn_many(self, xs: Iterable[ArrayLike], labels: Sequence[str]) -> Lesson:
+        """Learn many inputs: all of them, or on an error none. See `learn`."""
+        labels = [checked_label(label) for label in labels]
+        watch = Stopwatch()
+        q = self._grid(xs, watch)
+        if len(q) != len(labels):
+            raise InputError(f"expected a label for each of {len(q)} inputs, got {len(labels)}")
+        with self._lock:
+            before = len(self._labels)
+            names = self._labels.copy()
+            y = np.array([names.index(label) for label in labels], np.int64)
+            self._moments.add(q, y)
+            self._labels = names
+            self._head.update(q, y, +1)
+            self._history.extend(q, y)
+            self._unsaved = self._unsaved or len(q) > 0
+            watch.lap("learn")
+            return Lesson(
+                samples=len(q),
+                total=self._moments.samples,
+                new_classes=names.names[before:],
+                stage_ms=watch.times(),
+            )
+
+    def undo(self, count: int = 1) -> tuple[str, ...]:
+        """Take back the newest `count` samples, newest first; return their labels.
+
+        Raises
+        ------
+        ForgetError : fewer can be undone (the last 256, samples forgotten since excluded).
+        """
+        with self._lock:
+            q, y = self._history.newest(count)
+            self._subtract(q, y)
+            self._history.drop(count)
+            return tuple(self._labels.names[c] for c in y)
+
+    def forget(self, x: ArrayLike, label: str) -> None:
+        """Take back one input that was learned with `label`, whenever that was.
+
+        Afterwards everything is, bit for bit, as if it had never been learned. The sums
+        cannot prove that `x` was learned; they refuse what is provably impossible.
+
+        Raises
+        ------
+        ForgetError : the sums show that it was not learned. Nothing has changed.
+        """
+        q = self._grid([x], Stopwatch())
+        with self._lock:
+            y = self._labels.known(label)
+            self._subtract(q, np.array([y], np.int64))
+            self._history.discard(q[0], y)
+
+    def merge(self, other: Learner | str | os.PathLike[str]) -> None:
+        """Add what another learner, or the state of one, has learned; classes match by name.
+
+        Raises
+        ------
+        StateError : it has another encoder or feature map: its features mean other things.
+        """
+        if not isinstance(other, Learner):
+            saved = Store(Path(other), read_only=True).load()
+            if saved is None:
+                raise StateError(f"{os.fspath(other)} holds no state")
+            refuse_foreign(saved.header, self._bundle, self._encoder, self._map_spec)
+            moments, labels = saved_moments(saved), saved.header.labels
+        else:
+            if other._encoder.sha256 != self._encoder.sha256 or other._map_spec != self._map_spec:
+                raise StateError("the other learner has another encoder or feature map")
+            with other._lock:
+                moments, labels = other._moments.copy(), other._labels.names
+        with self._lock:
+            names = self._labels.copy()
+            y = np.array([names.index(label) for label in labels], np.int64)
+            self._moments.merge(moments, y)
+            self._labels = names
+            self._head.refresh()
+            self._unsaved = True
+
+    def tune(self) -> RidgeChoice:
+        """Choose ridge's λ by generalised cross-validation and use it from now on.
+
+        For independent samples only: see `edge_cl.heads.gcv`.
+
+        Raises
+        ------
+        InputError : the head is not ridge, or fewer than two samples are in.
+        """
+        with self._lock:
+            if not isinstance(self._options, RidgeOptions):
+                raise InputError("expected the head to be ridge: no other has a λ to choose")
+            choice = choose_ridge(
+                self._moments,
+                scale=self._map.scale,
+                mean_square_norm=self._map.mean_square_norm,
+            )
+            self._options = RidgeOptions(ridge=choice.ridge)
+            self._head = self._built(self._options)
+            self._unsaved = True
+            return choice
+
+    # -- answering ------------------------------------------------------------------------
+
+    def predict(self, x: ArrayLike) -> Prediction:
+        """Answer for one input.
+
+        Raises
+        ------
+        InputError : `x` is not acceptable.
+        StateError : nothing has been learned yet.
+        """
+        watch = Stopwatch()
+        q = self._grid([x], watch)
+        with self._lock:
+            scores = self._scores(q)
+            p = self._head.probabilities(scores)[0]
+            best = int(np.argmax(scores[0]))
+            names = self._labels.names
+            order = [c for c in np.argsort(-scores[0], kind="stable") if self._moments.n[c]]
+            watch.lap("decide")
+            return Prediction(
+                label=names[best],
+                probabilities={names[c]: float(p[c]) for c in order},
+                stage_ms=watch.times(),
+            )
+
+    def scores(self, xs: Iterable[ArrayLike]) -> F64:
+        """Return the head's scores (n, k) for many inputs; columns as in `labels`.
+
+        A class without samples scores -inf.
+        """
+        q = self._grid(xs, Stopwatch())
+        with self._lock:
+            return self._scores(q)
+
+    def features(self, xs: Iterable[ArrayLike]) -> F32:
+        """Return the encoder's features (n, d) float32 for many inputs, before any map."""
+        return self._features(xs, Stopwatch())
+
+    # -- keeping --------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write a snapshot. Reopening gives the same scores, bit for bit.
+
+        Raises
+        ------
+        StorageError : the disk refused, or there is no folder; the old snapshot stays.
+        """
+        with self._lock:
+            if self._store is None:
+                raise StateError("this learner was opened without a state folder")
+            header = StateHeader(
+                bundle_name=self._bundle.name,
+                bundle_sha256=self._bundle.sha256,
+                encoder_sha256=self._encoder.sha256,
+                d=self._moments.d,
+                scale=self._map.scale,
+                map=self._map_spec,
+                head=self._options,
+                labels=self._labels.names,
+                saturated=self._moments.saturated,
+            )
+            tensors = {**self._moments.tensors(), **self._history.tensors()}
+            self._store.save(Saved(header=header, tensors=tensors, head=self._head.tensors()))
+            self._unsaved = False
+
+    def close(self) -> None:
+        """Save what is unsaved, if there is a folder to save to, and release it."""
+        with self._lock:
+            if self._store is None:
+                return
+            try:
+                if self._unsaved and not self._store.read_only:
+                    self.save()
+            finally:
+                self._store.close()
+
+    def __enter__(self) -> Learner:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- looking --------------------------------------------------------------------------
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All class names, in the order of the columns of `scores`."""
+        return self._labels.names
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle in use."""
+        return self._bundle
+
+    @property
+    def status(self) -> Status:
+        """What this learner is, and what it knows."""
+        with self._lock:
+            m, spec = self._moments, self._encoder.spec
+            head = sum(a.nbytes for a in self._head.tensors().values())
+            return Status(
+                bundle=self._bundle.name,
+                encoder=f"{spec.runtime} {spec.precision} ({spec.recipe})" if spec else "none",
+                head=described(self._options),
+                feature_map=described(self._map_spec),
+                d=m.d,
+                samples=m.samples,
+                samples_per_class=dict(zip(self.labels, m.n.tolist(), strict=True)),
+                saturated_share=m.saturated / max(1, m.samples * m.d),
+                undoable=len(self._history),
+                memory_bytes=m.nbytes + head + self._history.nbytes,
+                kernels=kernels.BACKEND,
+                state=str(self._store.folder) if self._store else None,
+                unsaved=self._unsaved,
+            )
+
+    # -- private --------------------------------------------------------------------------
+
+    def _features(self, xs: Iterable[ArrayLike], watch: Stopwatch) -> F32:
+        parts: list[F32] = []
+        batch: list[NDArray[Any]] = []
+        for x in xs:
+            batch.append(self._encoder.prepare(x))
+            watch.lap("prepare")
+            if len(batch) == _BATCH:
+                parts.append(self._encoder.encode(np.stack(batch)))
+                batch.clear()
+                watch.lap("encode")
+        if batch:
+            parts.append(self._encoder.encode(np.stack(batch)))
+            watch.lap("encode")
+        return np.concatenate(parts) if parts else np.zeros((0, self._encoder.d), np.float32)
+
+    def _grid(self, xs: Iterable[ArrayLike], watch: Stopwatch) -> I16:
+        q = self._map(self._features(xs, watch))
+        watch.lap("decide")
+        return q
+
+    def _scores(self, q: I16) -> F64:
+        if not self._moments.samples:
+            raise StateError("nothing has been learned yet", hint="learn something first")
+        return self._head.scores(q)
+
+    def _subtract(self, q: I16, y: NDArray[np.int64]) -> None:
+        self._moments.subtract(q, y)
+        self._head.update(q, y, -1)
+        self._unsaved = True
+
+    def _built(self, options: HeadOptions) -> Head:
+        return build_head(
+            options,
+            self._moments,
+            scale=self._map.scale,
+            mean_square_norm=self._map.mean_square_norm,
+        )
+
+    def _restore(self, saved: Saved) -> None:
+        self._moments = saved_moments(saved)
+        self._labels = Labels(saved.header.labels)
+        self._history.restore(saved.tensors["undo_q"], saved.tensors["undo_y"], len(self._labels))
+        self._head = self._built(self._options)
+        if self._options == saved.header.head:
+            self._head.restore(saved.head)
+        else:
+            self._unsaved = True

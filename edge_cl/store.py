@@ -1,0 +1,217 @@
+"""Durable state: one folder, one writer, a snapshot that is whole or not there.
+
+    STATE/
+      snapshot.safetensors   the moments (integers held in float64), the head's weights, the
+                             samples that can be undone; a header, and a digest of everything
+      encoder.edgecl         the bundle, where it is not the one that ships with edge-cl
+      lock                   held by the one process that may write
+
+A snapshot is written beside the old one, synced, and renamed over it: a power cut leaves the
+old or the new. `Store` is the door through which the learner reads and writes, so that a
+journal of single events can come to stand behind it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_cl import files
+from edge_cl.bundle import Bundle, open_bundle
+from edge_cl.errors import StateError, StorageError
+from edge_cl.features import MapSpec
+from edge_cl.heads import HeadOptions
+
+__all__ = ["FORMAT_VERSION", "Saved", "StateHeader", "Store"]
+
+FORMAT_VERSION = 1
+MAX_HEADER_BYTES = 64 << 20  # 100,000 labels of 200 characters, escaped
+_TENSORS = {"n", "Q", "G", "undo_q", "undo_y"}
+
+
+class StateHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the tensors of a snapshot mean, and which encoder they belong to."""
+
+    format_version: int = FORMAT_VERSION
+    bundle_name: str
+    bundle_sha256: str
+    encoder_sha256: str
+    d: int
+    scale: float
+    map: MapSpec
+    head: HeadOptions
+    labels: tuple[str, ...]
+    saturated: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """One snapshot: header, the moments and the undo history, the head's own tensors."""
+
+    header: StateHeader
+    tensors: dict[str, NDArray[Any]]
+    head: dict[str, NDArray[Any]]
+
+
+class Store:
+    """The state folder of one learner.
+
+    Parameters
+    ----------
+    folder : created where it does not exist, unless `read_only`.
+    read_only : take no lock and write nothing; another process may be writing.
+
+    Raises
+    ------
+    StorageError : the folder cannot be made, or another process has it open for writing.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        self.folder = folder
+        self.read_only = read_only
+        self._lock: int | None = None
+        if not read_only:
+            self._lock = _locked(folder)
+
+    @property
+    def snapshot(self) -> Path:
+        """The snapshot's path."""
+        return self.folder / "snapshot.safetensors"
+
+    def load(self) -> Saved | None:
+        """Return the snapshot, verified, or None where there is none yet.
+
+        Raises
+        ------
+        StateError : it is damaged, or of a format this version does not know.
+        """
+        try:
+            data = self.snapshot.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StateError(f"cannot read {self.snapshot}: {error.strerror}") from error
+        return _decode(data, str(self.snapshot))
+
+    def save(self, saved: Saved) -> None:
+        """Replace the snapshot, whole or not at all.
+
+        Raises
+        ------
+        StorageError : the disk refused; the old snapshot is still there.
+        """
+        self._refuse_read_only()
+        files.write_atomically(self.snapshot, _encode(saved), mode=0o600)
+
+    def load_bundle(self) -> Bundle | None:
+        """Return the bundle kept with the state, or None where the shipped one is meant."""
+        path = self.folder / "encoder.edgecl"
+        return open_bundle(path) if path.exists() else None
+
+    def save_bundle(self, data: bytes) -> None:
+        """Keep a bundle with the state, so that the state opens on its own."""
+        self._refuse_read_only()
+        files.write_atomically(self.folder / "encoder.edgecl", data)
+
+    def close(self) -> None:
+        """Release the lock."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _refuse_read_only(self) -> None:
+        if self.read_only:
+            raise StorageError(f"{self.folder} is open for reading only")
+
+
+def _locked(folder: Path) -> int:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(f"cannot open {folder}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise StorageError(
+            f"{folder} is in use by another process",
+            hint="end it first, or give this one a folder of its own",
+        ) from None
+    return descriptor
+
+
+def _encode(saved: Saved) -> bytes:
+    from safetensors.numpy import save
+
+    header = msgspec.json.encode(saved.header, order="sorted").decode()
+    tensors = {**saved.tensors, **{f"head.{name}": a for name, a in saved.head.items()}}
+    tensors = {name: np.ascontiguousarray(a) for name, a in tensors.items()}
+    return save(tensors, {"edge_cl": header, "sha256": _digest(header, tensors)})
+
+
+def _decode(data: bytes, where: str) -> Saved:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    damaged = f"{where} is damaged"
+    hint = "restore it from a copy, or start anew in another folder"
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or length > min(MAX_HEADER_BYTES, len(data) - 8):
+        raise StateError(f"{damaged}: it is cut short", hint=hint)
+    try:
+        metadata = msgspec.json.decode(data[8 : 8 + length], type=_Preamble).metadata
+        tensors = load(data)
+    except (msgspec.MsgspecError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise StateError(f"{damaged}: {error}", hint=hint) from error
+    if metadata.sha256 != _digest(metadata.edge_cl, tensors):
+        raise StateError(f"{damaged}: its digest does not match", hint=hint)
+    header = _decode_header(metadata.edge_cl, where)
+    own = {name: a for name, a in tensors.items() if name in _TENSORS}
+    head = {name[5:]: a for name, a in tensors.items() if name.startswith("head.")}
+    if set(own) != _TENSORS or len(own) + len(head) != len(tensors):
+        raise StateError(f"{where} holds the tensors {sorted(tensors)}, which is not a state")
+    return Saved(header=header, tensors=own, head=head)
+
+
+class _Metadata(msgspec.Struct):
+    edge_cl: str
+    sha256: str
+
+
+class _Preamble(msgspec.Struct):
+    metadata: _Metadata = msgspec.field(name="__metadata__")
+
+
+class _Version(msgspec.Struct):
+    format_version: int
+
+
+def _decode_header(text: str, where: str) -> StateHeader:
+    try:
+        version = msgspec.json.decode(text, type=_Version).format_version
+        if version != FORMAT_VERSION:
+            raise StateError(
+                f"{where} has format {version}, this edge-cl reads {FORMAT_VERSION}",
+                hint="update edge-cl",
+            )
+        return msgspec.json.decode(text, type=StateHeader)
+    except msgspec.MsgspecError as error:
+        raise StateError(f"{where}: the header does not fit: {error}") from error
+
+
+def _digest(header: str, tensors: dict[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        a = tensors[name]
+        digest.update(f"|{name}|{a.dtype.str}|{a.shape}|".encode())
+        digest.update(np.ascontiguousarray(a).data if a.size else b"")
+    return digest.hexdigest()
