@@ -1,0 +1,1 @@
+"""One TOML file a board; read through `edge_cl.device`."""

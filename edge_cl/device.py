@@ -1,0 +1,178 @@
+"""What this machine is, what a board is, and what a learner needs of it.
+
+A measurement means nothing without the machine: `describe_machine` goes into every result.
+Board profiles are TOML files in `device_profiles/`, each figure with its source; what is
+computed from them is a bound by memory traffic, not a promise of milliseconds.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+
+import msgspec
+
+from edge_cl.errors import InputError
+
+__all__ = [
+    "Machine",
+    "Needs",
+    "Profile",
+    "describe_machine",
+    "learner_needs",
+    "load_profile",
+    "profile_names",
+]
+
+_PROFILES = "edge_cl.device_profiles"  # the folder device_profiles/, as it is installed
+_PACKAGES = ("edge-cl", "numpy", "numba", "onnxruntime", "ai-edge-litert", "tflite-runtime")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The machine that a result was measured on.
+
+    cores : that this process may use.  memory_gb : in all.
+    governor : of the first core, empty where the system does not tell.
+    packages : name -> version, of what was installed of those that matter.
+    """
+
+    cpu: str
+    board: str
+    architecture: str
+    cores: int
+    memory_gb: float
+    governor: str
+    system: str
+    python: str
+    packages: dict[str, str]
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Memory of a board: sizes sold in GB, copy rate of one core in MB/s (least, most)."""
+
+    sizes_gb: tuple[float, ...]
+    copy_mb_s: tuple[float, float]
+    source: str
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One board. See device_profiles/README.md."""
+
+    name: str
+    soc: str
+    core: str
+    cores: int
+    isa: tuple[str, ...]
+    source: str
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a learner with `d` features and `k` classes holds and moves.
+
+    state_bytes : of the snapshot on disk.
+    memory_bytes : of moments, ridge and undo history, without Python and the network.
+    learn_bytes : read or written in memory by one lesson with the ridge head, at least.
+    """
+
+    d: int
+    k: int
+    state_bytes: int
+    memory_bytes: int
+    learn_bytes: int
+
+    def learn_ms(self, profile: Profile) -> tuple[float, float]:
+        """Return the (least, most) time memory traffic alone costs on a board, in ms.
+
+        A copy of one byte moves two.
+        """
+        slow, fast = profile.memory.copy_mb_s
+        return self.learn_bytes / (2e3 * fast), self.learn_bytes / (2e3 * slow)
+
+
+def learner_needs(d: int, k: int) -> Needs:
+    """Return the needs of a ridge learner after the first lessons."""
+    if d < 1 or k < 0:
+        raise InputError(f"expected d >= 1 and k >= 0, got d={d}, k={k}")
+    f64 = 8
+    rows = 64 * d * f64  # waiting rows of the moments; as many pending rows of the head
+    history = 256 * d * 2
+    triangle = d * (d + 1) // 2 * f64
+    return Needs(
+        d=d,
+        k=k,
+        state_bytes=triangle + 2 * d * k * f64 + history,
+        memory_bytes=2 * d * d * f64 + 2 * d * k * f64 + 2 * rows + history,
+        learn_bytes=triangle + rows + 3 * d * k * f64,
+    )
+
+
+def profile_names() -> list[str]:
+    """Return the names of the profiles that ship."""
+    found = (Path(entry.name) for entry in resources.files(_PROFILES).iterdir())
+    return sorted(path.stem for path in found if path.suffix == ".toml")
+
+
+def load_profile(name: str) -> Profile:
+    """Return a profile by its name, or a user's own by the path of its TOML file.
+
+    Raises
+    ------
+    InputError : there is none of that name, or the file does not fit the fields.
+    """
+    if name.endswith(".toml"):
+        try:
+            data = Path(name).read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot read {name}: {error.strerror}") from error
+    elif name in profile_names():
+        data = (resources.files(_PROFILES) / f"{name}.toml").read_bytes()
+    else:
+        raise InputError(f"unknown device {name!r}", hint=f"one of: {', '.join(profile_names())}")
+    try:
+        return msgspec.toml.decode(data, type=Profile)
+    except msgspec.MsgspecError as error:
+        raise InputError(f"the profile {name} does not fit: {error}") from error
+
+
+def describe_machine() -> Machine:
+    """Return what this machine says of itself; what it does not say is empty."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return Machine(
+        cpu=_cpu_name(),
+        board=_text("/proc/device-tree/model").rstrip("\0"),
+        architecture=platform.machine(),
+        cores=cores or 1,
+        memory_gb=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        governor=_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        system=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        packages={name: v for name in _PACKAGES if (v := _version(name))},
+    )
+
+
+def _cpu_name() -> str:
+    for line in _text("/proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Model"):
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
