@@ -339,6 +339,11 @@ class Learner:
 
     # -- looking --------------------------------------------------------------------------
 
+    def moments(self) -> Moments:
+        """Return a copy of the sums that everything is solved from; classes as in `labels`."""
+        with self._lock:
+            return self._moments.copy()
+
     @property
     def labels(self) -> tuple[str, ...]:
         """All class names, in the order of the columns of `scores`."""
