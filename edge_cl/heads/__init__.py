@@ -77,7 +77,7 @@ HEADS: dict[str, HeadOptions] = {
 
 def head_options(head: str | HeadOptions) -> HeadOptions:
     """Return the options that a name stands for, or the options given."""
-    if not isinstance(head, str):
+    if isinstance(head, HeadOptions):
         return head
     try:
         return HEADS[head]

@@ -25,6 +25,8 @@ def simplex_projection(scores: F64) -> F64:
     The rule max(s - t, 0) with the t that makes the sum 1 (Held, Wolfe, Crowder 1974). It
     keeps the order of classes, and leaves what already is a distribution as it is.
     """
+    # From the largest score down: the projection is the same, and 1 is not lost beside 1e17.
+    scores = scores - scores.max(axis=-1, keepdims=True)
     ordered = -np.sort(-scores, axis=-1)
     seen = np.isfinite(ordered)
     sums = np.cumsum(np.where(seen, ordered, 0.0), axis=-1)

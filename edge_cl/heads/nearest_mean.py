@@ -26,6 +26,7 @@ import msgspec
 import numpy as np
 
 from edge_cl.arrays import F64, I16, I64
+from edge_cl.errors import InputError
 from edge_cl.heads.masked import mask_unseen, softmax
 from edge_cl.heads.stored import stored
 from edge_cl.moments import Moments
@@ -37,6 +38,10 @@ class NearestMeanOptions(msgspec.Struct, frozen=True, kw_only=True, tag="ncm"):
     """Which distance."""
 
     metric: Literal["cosine", "euclidean"] = "cosine"
+
+    def __post_init__(self) -> None:
+        if self.metric not in ("cosine", "euclidean"):
+            raise InputError(f"expected the metric cosine or euclidean, got {self.metric!r}")
 
 
 class NearestMean:

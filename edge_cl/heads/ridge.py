@@ -48,7 +48,7 @@ from edge_cl.heads.stored import stored
 from edge_cl.heads.triangular import inverse_spd
 from edge_cl.moments import Moments
 
-DEFAULT_RIDGE = 1.0  # in units of the bundle's E‖x‖²
+DEFAULT_RIDGE = 0.3  # in units of the bundle's E‖x‖²; docs/decisions/0004
 
 _PENDING = 64  # rows of A before they enter P₀
 _AGE = 4096  # samples before P₀ and W are computed anew
@@ -56,7 +56,7 @@ _SMALLEST_PIVOT = 1e-6  # of s in (3), below which digits would be lost
 
 
 class RidgeOptions(msgspec.Struct, frozen=True, kw_only=True, tag="ridge"):
-    """`ridge`: λ in squared feature units, > 0; None stands for the bundle's E‖x‖²."""
+    """`ridge`: λ in squared feature units, > 0; None stands for 0.3·E‖x‖² of the bundle."""
 
     ridge: float | None = None
 

@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Set edge-cl up in a fresh checkout, and run it. Needs Python >= 3.10 and nothing else.
+
+    python3 dev.py demo [OPTIONS]    the demonstration; what follows goes to `edge-cl demo`
+    python3 dev.py test [OPTIONS]    lint, types and all tests; what follows goes to pytest
+
+Each command has its own virtual environment under `.venv/`, made when it is first needed and
+brought up to date when `pyproject.toml` has changed. Running again does no harm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+REQUIREMENTS = {
+    "demo": ["-e", ".[plot]"],
+    "test": ["-e", ".[camera,export,litert,plot]", "--group", "dev"],
+}
+
+
+def main() -> int:
+    """Run one command and return its exit status."""
+    if sys.version_info < (3, 10):
+        return fail(f"edge-cl needs Python 3.10 or newer, this is {sys.version.split()[0]}")
+    command, options = (sys.argv[1:] or [""])[0], sys.argv[2:]
+    if command not in REQUIREMENTS:
+        sys.stderr.write(f"{__doc__}\n")
+        return 2
+    python = environment(command)
+    if python is None:
+        return 1
+    if command == "demo":
+        return run([python, "-m", "edge_cl", "demo", *options])
+    for check in (
+        ["-m", "ruff", "check", "."],
+        ["-m", "ruff", "format", "--check", "."],
+        ["-m", "mypy"],
+    ):
+        status = run([python, *check])
+        if status:
+            return status
+    return run([python, "-m", "pytest", *options])
+
+
+def environment(name: str) -> str | None:
+    """Return the Python of the environment `name`, made or updated as needed."""
+    folder = ROOT / ".venv" / name
+    python = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
+    stamp = folder / "made-from"
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
+        return python
+    say(f"setting up {folder.relative_to(ROOT)} (a few minutes the first time)")
+    try:
+        venv.create(folder, with_pip=True, clear=True)
+    except subprocess.CalledProcessError:
+        fail("this Python cannot make virtual environments; on Debian: apt install python3-venv")
+        return None
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    # --group and per-file metadata need a recent pip
+    if run([*pip, "--upgrade", "pip>=25.1"]) or run([*pip, *REQUIREMENTS[name]]):
+        fail("installing failed; see above. Run the same command again to retry")
+        return None
+    stamp.write_text(wanted, encoding="utf-8")
+    return python
+
+
+def run(command: list[str]) -> int:
+    """Run `command` in the checkout and return its exit status."""
+    say("$ " + " ".join(command))
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
+def say(text: str) -> None:
+    """Tell the user what happens, apart from the output."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def fail(text: str) -> int:
+    """Say what is wrong; the exit status of a user's error."""
+    say(f"error: {text}")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
