@@ -50,7 +50,7 @@ def draw_demo(report: DemoReport, path: Path) -> None:
             stream.classes_seen, stream.sgd_accuracy, "x--", color="#b23a48", label="softmax by SGD"
         )
         axes.set(
-            title=f"{stream.name}: {stream.train} pictures, one pass",
+            title=f"{stream.name}: {stream.train} pictures in one pass, {stream.test} to test",
             xlabel="classes seen",
             ylabel="accuracy on all classes seen" if column == 0 else "",
             ylim=(0, 1.03),
@@ -61,7 +61,7 @@ def draw_demo(report: DemoReport, path: Path) -> None:
         axes.legend(frameon=False, loc="lower left")
     _draw_stages(figure.add_subplot(grid[1, :]), report)
     figure.suptitle(
-        "Learned group by group, nothing stored, nothing forgotten (ring: fitted to all at once)"
+        "Learned group by group, no picture stored, nothing forgotten (ring: fitted to all at once)"
     )
     try:
         figure.savefig(path, dpi=110)
