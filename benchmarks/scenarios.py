@@ -29,7 +29,15 @@ from edge_cl.heads import HEADS, build_head
 from edge_cl.moments import Moments
 
 Metrics = dict[str, float]
-HEAVY = ("torch", "numba", "onnxruntime", "ai_edge_litert", "tflite_runtime", "sklearn")
+HEAVY = (
+    "torch",
+    "numba",
+    "onnxruntime",
+    "ai_edge_litert",
+    "tflite_runtime",
+    "sklearn",
+    "matplotlib",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +66,7 @@ class Scenario:
 def import_package(_: Resources) -> Metrics:
     code = (
         "import time, sys; t = time.perf_counter(); import edge_cl; "
-        f"print(time.perf_counter() - t, sum(m in sys.modules for m in {HEAVY + ('matplotlib',)}))"
+        f"print(time.perf_counter() - t, sum(m in sys.modules for m in {HEAVY}))"
     )
     runs = [_python(code).split() for _ in range(9)]
     return {
@@ -73,7 +81,7 @@ def show_help(_: Resources) -> Metrics:
 
 
 def first_prediction(_: Resources) -> Metrics:
-    """A new process, a saved state, one picture; the JIT cache is warm, the process is not."""
+    """Open a saved state in a new process; the JIT cache is warm, the process is not."""
     with tempfile.TemporaryDirectory() as folder:
         teach = (
             "import numpy as np; from edge_cl import Learner; r = np.random.default_rng(0)\n"
@@ -111,7 +119,7 @@ def lesson_over_predict(_: Resources) -> Metrics:
 
 
 def resident_memory(_: Resources) -> Metrics:
-    """A learner with the shipped bundle and 100 classes that predicts and learns."""
+    """Let a learner with the shipped bundle and 100 classes predict and learn."""
     code = (
         "import numpy as np, resource; from edge_cl import Learner; r = np.random.default_rng(0)\n"
         "l = Learner.open(threads=1)\n"
@@ -161,9 +169,7 @@ def fashion_precision(resources: Resources) -> Metrics:
     bundle = open_bundle(_need(resources.precisions))
     n = 2000  # of the training and of the test pictures
     rows = np.r_[:n, 20000 : 20000 + n]
-    features = {
-        p: _fashion_features(resources, (bundle, p), rows) for p in ("fp32", "int8")
-    }
+    features = {p: _fashion_features(resources, (bundle, p), rows) for p in ("fp32", "int8")}
     metrics: Metrics = {}
     for p, (x, y) in features.items():
         found = _accuracies(bundle, x[:n], y[:n], x[n:], y[n:])

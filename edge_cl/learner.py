@@ -24,7 +24,7 @@ from edge_cl import kernels
 from edge_cl.arrays import F32, F64, I16
 from edge_cl.bundle import Bundle
 from edge_cl.encoders import Encoder, open_encoder
-from edge_cl.errors import InputError, StateError
+from edge_cl.errors import ForgetError, InputError, StateError
 from edge_cl.features import FeatureMap, Identity, MapSpec, feature_map, map_named
 from edge_cl.heads import Head, HeadOptions, RidgeOptions, build_head, head_options
 from edge_cl.heads.gcv import RidgeChoice, choose_ridge
@@ -151,6 +151,8 @@ class Learner:
 
     def learn_many(self, xs: Iterable[ArrayLike], labels: Sequence[str]) -> Lesson:
         """Learn many inputs: all of them, or on an error none. See `learn`."""
+        if isinstance(labels, str):
+            raise InputError("expected a sequence of labels, got one string")
         labels = [checked_label(label) for label in labels]
         watch = Stopwatch()
         q = self._grid(xs, watch)
@@ -199,6 +201,8 @@ class Learner:
         q = self._grid([x], Stopwatch())
         with self._lock:
             y = self._labels.known(label)
+            if not self._moments.n[y]:
+                raise ForgetError(f"no sample of {label!r} is in")
             self._subtract(q, np.array([y], np.int64))
             self._history.discard(q[0], y)
 
@@ -315,13 +319,16 @@ class Learner:
             self._store.save(Saved(header=header, tensors=tensors, head=self._head.tensors()))
             self._unsaved = False
 
-    def close(self) -> None:
-        """Save what is unsaved, if there is a folder to save to, and release it."""
+    def close(self, *, save: bool = True) -> None:
+        """Save what is unsaved, if there is a folder to save to, and release it.
+
+        With `save=False` what is unsaved is let go: the folder keeps the last snapshot.
+        """
         with self._lock:
             if self._store is None:
                 return
             try:
-                if self._unsaved and not self._store.read_only:
+                if save and self._unsaved and not self._store.read_only:
                     self.save()
             finally:
                 self._store.close()
