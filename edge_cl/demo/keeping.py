@@ -9,6 +9,7 @@ import numpy as np
 
 from edge_cl.bundle import Bundle
 from edge_cl.demo.pictures import LabelledPictures
+from edge_cl.errors import StorageError
 from edge_cl.learner import Learner
 
 __all__ = ["KeepingReport", "run_keeping"]
@@ -70,3 +71,19 @@ def run_keeping(pictures: LabelledPictures, bundle: Bundle, folder: Path) -> Kee
         forget_equal=forgotten == expected,
         state_bytes=size,
     )
+
+
+def fresh_folder(folder: Path) -> Path:
+    """Return `folder` without the state of an earlier demonstration in it.
+
+    Raises
+    ------
+    StorageError : the disk refused.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("snapshot.safetensors", "encoder.edgecl"):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot use {folder}: {error.strerror or error}") from error
+    return folder
