@@ -64,7 +64,7 @@ def image(x: ArrayLike) -> U8:
     A grey image, (height, width) or (height, width, 1), is repeated over the three
     channels; a fourth channel (alpha) is refused, because what it hides is a choice.
     """
-    a: NDArray[Any] = np.asarray(x)
+    a = _array(x, "an image")
     if a.dtype != np.uint8:
         raise InputError(
             f"expected an image of dtype uint8, got {a.dtype}",
@@ -90,11 +90,15 @@ def vector(x: ArrayLike, d: int) -> F32:
     return row
 
 
-def _numeric(x: ArrayLike, what: str) -> NDArray[Any]:
+def _array(x: ArrayLike, what: str) -> NDArray[Any]:
     try:
-        a: NDArray[Any] = np.asarray(x)
+        return np.asarray(x)
     except ValueError as error:  # ragged nested lists
         raise InputError(f"expected {what} as an array: {error}") from None
+
+
+def _numeric(x: ArrayLike, what: str) -> NDArray[Any]:
+    a = _array(x, what)
     if a.dtype.kind not in "fiu":
         raise InputError(f"expected {what} of real numbers, got dtype {a.dtype}")
     return a

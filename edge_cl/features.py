@@ -90,7 +90,8 @@ def feature_map(spec: MapSpec, embedding: EmbeddingSpec) -> FeatureMap:
 def map_named(name: str) -> MapSpec:
     """Parse `identity`, `l2`, `random-relu` or `random-relu:M`, as the command line writes it."""
     kind, _, width = name.partition(":")
-    if kind == "random-relu" and (not width or (width.isascii() and width.isdigit())):
+    number = width.isascii() and width.isdigit() and len(width) < 10
+    if kind == "random-relu" and (not width or number):
         return RandomReLU(m=int(width)) if width else RandomReLU()
     if name == "identity":
         return Identity()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edge_cl.arrays import I16, I64
 from edge_cl.errors import ForgetError, StateError
+from edge_cl.moments import GRID_MAX
 
 UNDO_DEPTH = 256
 
@@ -88,6 +89,7 @@ class History:
             or q.dtype != np.int16
             or q.shape != (len(y), self._d)
             or not ((y >= 0) & (y < k)).all()
+            or not ((q >= -GRID_MAX) & (q <= GRID_MAX)).all()
         ):
             raise StateError("the undo history of the state does not fit its moments")
         self._samples.clear()

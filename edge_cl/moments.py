@@ -31,6 +31,7 @@ GRID_MAX = 2047  # 12 bits and a sign
 MAX_SAMPLES = 1 << 31
 
 _BLOCK = 64  # rows that wait before they enter G together
+_BAND = 128  # rows of G at a time
 _BATCH = 1024  # rows converted to float64 at a time
 
 
@@ -113,13 +114,11 @@ class Moments:
         np.subtract.at(Q, y, q)
         if (n < 0).any():
             raise ForgetError(f"class {int(np.argmin(n))} does not have that many samples")
-        if (np.abs(Q) > GRID_MAX * n[:, None]).any():
+        x = q.astype(np.float64)
+        with one_thread():
+            G = self.G - x.T @ x
+        if not _possible(n, Q, G, self.saturated - _at_the_rail(q)):
             raise ForgetError("the sample is not among those learned for this class")
-        left = self.G.diagonal() - np.einsum("ij,ij->j", q.astype(np.float64), q)
-        # Cauchy-Schwarz: sum over classes of Q_c² / n_c <= sum of squares, feature by feature
-        seen = n > 0
-        if (left < (Q[seen] ** 2 / n[seen, None]).sum(axis=0) * (1 - 1e-12)).any():
-            raise ForgetError("the sample is not among the learned ones")
         self._update(q, y, -1)
 
     def merge(self, other: Moments, classes: I64) -> None:
@@ -175,22 +174,19 @@ class Moments:
         StateError : shapes, dtypes or values that no set of samples has.
         """
         k = len(n) if n.ndim == 1 else -1
-        if n.dtype != np.int64 or k < 0 or (n < 0).any() or n.sum() > MAX_SAMPLES:
+        if n.dtype != np.int64 or k < 0 or (n < 0).any() or sum(n.tolist()) > MAX_SAMPLES:
             raise StateError("the class counts of the state are not counts")
-        N = int(n.sum())
         if Q.dtype != np.float64 or Q.shape != (k, d) or not _integers(Q):
             raise StateError(f"the class sums of the state are not (k={k}, d={d}) integers")
         if G.dtype != np.float64 or G.shape != (d * (d + 1) // 2,) or not _integers(G):
             raise StateError(f"the outer products of the state are not a triangle of d={d}")
-        if (np.abs(Q) > GRID_MAX * n[:, None]).any() or np.abs(G).max() > GRID_MAX**2 * N:
-            raise StateError("the sums of the state are larger than its samples allow")
         moments = cls(d)
         moments.grow(k)
         moments.n[:], moments.Q[:] = n, Q
         lower = np.tril_indices(d)
         moments._G[lower] = G
         moments._G.T[lower] = G
-        if (moments._G.diagonal() < 0).any() or not 0 <= saturated <= N * d:
+        if not _possible(n, Q, moments._G, saturated):
             raise StateError("the sums of the state are not those of any samples")
         moments.saturated = saturated
         return moments
@@ -201,7 +197,7 @@ class Moments:
 
     def _update(self, q: I16, y: I64, sign: int) -> None:
         np.add.at(self._n, y, sign)
-        self.saturated += sign * int((np.abs(q) == GRID_MAX).sum())
+        self.saturated += sign * _at_the_rail(q)
         for start in range(0, len(q), _BATCH):
             x = q[start : start + _BATCH].astype(np.float64)
             np.add.at(self._Q, y[start : start + _BATCH], sign * x)  # (2)
@@ -223,11 +219,31 @@ class Moments:
 
     def _add_outer_products(self, x: F64, sign: int) -> None:
         with one_thread():
-            product = x.T @ x  # (3); exact: all partial sums are integers below 2^53
-        if sign > 0:
-            self._G += product
-        else:
-            self._G -= product
+            for rows in _bands(self.d):  # a whole product would hold d² more
+                # (3); exact: all partial sums are integers below 2^53
+                self._G[rows] += sign * (x[:, rows].T @ x)
+
+
+def _possible(n: I64, Q: F64, G: F64, saturated: int) -> bool:
+    """Say whether sums may be those of grid samples, by inequalities that cost O(d²)."""
+    N, seen, square = int(n.sum()), n > 0, G.diagonal()
+    # Cauchy-Schwarz, twice: sum over classes of Q_c² / n_c <= G_ii, and G_ij² <= G_ii G_jj
+    least = (Q[seen] ** 2 / n[seen, None]).sum(axis=0) * (1 - 1e-12)
+    return bool(
+        (np.abs(Q) <= GRID_MAX * n[:, None]).all()
+        and (square >= least).all()
+        and (square <= GRID_MAX**2 * N).all()
+        and (np.square(G) <= np.outer(square, square * (1 + 1e-12))).all()
+        and 0 <= saturated <= N * len(G)
+    )
+
+
+def _at_the_rail(q: I16) -> int:
+    return int((np.abs(q) == GRID_MAX).sum())
+
+
+def _bands(d: int) -> list[slice]:
+    return [slice(start, start + _BAND) for start in range(0, d, _BAND)]
 
 
 def _integers(a: F64) -> bool:

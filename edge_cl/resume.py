@@ -9,9 +9,10 @@ import msgspec
 from edge_cl.assets import shipped_bundle
 from edge_cl.bundle import Bundle, open_bundle
 from edge_cl.encoders import Encoder
-from edge_cl.errors import StateError
+from edge_cl.errors import InputError, StateError
 from edge_cl.features import MapSpec, feature_map
 from edge_cl.heads import HeadOptions
+from edge_cl.labels import Labels
 from edge_cl.moments import Moments
 from edge_cl.store import Saved, StateHeader, Store
 
@@ -55,7 +56,10 @@ def refuse_foreign(
             f"not {described(map_spec)}",
             hint="moments cannot change their map; learn anew in another folder",
         )
-    expected = feature_map(header.map, bundle.manifest.embedding)
+    try:
+        expected = feature_map(header.map, bundle.manifest.embedding)
+    except InputError as error:
+        raise StateError(f"the state's feature map cannot be made: {error}") from error
     if (header.d, header.scale) != (expected.d, expected.scale):
         raise StateError("the state's features are on another grid than the bundle's")
 
@@ -63,6 +67,10 @@ def refuse_foreign(
 def saved_moments(saved: Saved) -> Moments:
     """Return the moments of a snapshot, checked."""
     t, header = saved.tensors, saved.header
+    try:
+        Labels(header.labels)
+    except InputError as error:
+        raise StateError(f"the state's labels are not labels: {error}") from error
     if t["n"].shape != (len(header.labels),):
         raise StateError("the state has another number of labels than of classes")
     return Moments.from_tensors(t["n"], t["Q"], t["G"], d=header.d, saturated=header.saturated)

@@ -128,8 +128,9 @@ class Store:
             self._lock = None
 
     def _refuse_read_only(self) -> None:
-        if self.read_only:
-            raise StorageError(f"{self.folder} is open for reading only")
+        if self._lock is None:
+            how = "open for reading only" if self.read_only else "closed"
+            raise StorageError(f"{self.folder} is {how}")
 
 
 def _locked(folder: Path) -> int:
@@ -170,7 +171,14 @@ def _decode(data: bytes, where: str) -> Saved:
     try:
         metadata = msgspec.json.decode(data[8 : 8 + length], type=_Preamble).metadata
         tensors = load(data)
-    except (msgspec.MsgspecError, SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (
+        msgspec.MsgspecError,
+        SafetensorError,
+        RecursionError,
+        KeyError,
+        ValueError,
+        TypeError,
+    ) as error:
         raise StateError(f"{damaged}: {error}", hint=hint) from error
     if metadata.sha256 != _digest(metadata.edge_cl, tensors):
         raise StateError(f"{damaged}: its digest does not match", hint=hint)
@@ -204,7 +212,7 @@ def _decode_header(text: str, where: str) -> StateHeader:
                 hint="update edge-cl",
             )
         return msgspec.json.decode(text, type=StateHeader)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise StateError(f"{where}: the header does not fit: {error}") from error
 
 

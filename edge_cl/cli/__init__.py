@@ -1,1 +1,123 @@
-"""The command line: a thin shell over the library."""
+"""The command line: a thin shell over the library.
+
+Exit codes: 0 done; 1 an error, said in one line; 2 the command was called wrongly; 3 a check
+did not pass; 130 interrupted by Ctrl-C. Data goes to stdout, everything else to stderr.
+
+This file and the files of the commands import nothing heavy: the library is imported when a
+command runs, so that `edge-cl --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from edge_cl import __version__
+from edge_cl.cli import (
+    bench_command,
+    demo_command,
+    export_command,
+    inspect_command,
+    learn_command,
+    output,
+    predict_command,
+    run_command,
+    state_commands,
+)
+from edge_cl.cli.usage import UsageError
+
+__all__ = ["app", "exit_code", "main"]
+
+app = typer.Typer(
+    name="edge-cl",
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: no import of rich, the same on every terminal
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for _name, _function, _examples in (
+    ("learn", learn_command.learn, learn_command.EXAMPLES),
+    ("predict", predict_command.predict, predict_command.EXAMPLES),
+    ("run", run_command.run, run_command.EXAMPLES),
+    ("status", state_commands.status, state_commands.STATUS_EXAMPLES),
+    ("undo", state_commands.undo, state_commands.UNDO_EXAMPLES),
+    ("forget", state_commands.forget, state_commands.FORGET_EXAMPLES),
+    ("merge", state_commands.merge, state_commands.MERGE_EXAMPLES),
+    ("tune", state_commands.tune, state_commands.TUNE_EXAMPLES),
+    ("export", export_command.export, export_command.EXAMPLES),
+    ("inspect", inspect_command.inspect, inspect_command.EXAMPLES),
+    ("bench", bench_command.bench, bench_command.EXAMPLES),
+    ("demo", demo_command.demo, demo_command.EXAMPLES),
+):
+    app.command(_name, epilog=f"\b\nExamples:{_examples}")(_function)
+
+_FIRST_STEPS = """\b
+First steps:
+  edge-cl demo                     see what it does, on pictures that ship with it
+  edge-cl learn photos/            a folder with a folder of pictures for each class
+  edge-cl predict photo.jpg
+  edge-cl status
+"""
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        output.line(f"edge-cl {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True, epilog=_FIRST_STEPS)
+def _edge_cl(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit"
+        ),
+    ] = False,
+) -> None:
+    """Teach a small computer new classes while it runs."""
+    if context.invoked_subcommand is None:
+        sys.stderr.write(context.get_help() + "\n")
+        raise typer.Exit(2)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a label must not end the program
+    sys.exit(exit_code(sys.argv[1:]))
+
+
+def exit_code(arguments: list[str]) -> int:
+    """Run one command line; errors are written, the code is returned."""
+    from edge_cl.errors import EdgeCLError, FidelityError
+
+    try:
+        code = app(arguments, prog_name="edge-cl", standalone_mode=False)
+        sys.stdout.flush()
+    except EdgeCLError as error:
+        output.failure(str(error), error.hint)
+        return 3 if isinstance(error, FidelityError) else 1
+    except UsageError as error:
+        return _explain_usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _explain_usage(error: Exception) -> int:
+    message = getattr(error, "format_message", lambda: str(error))()
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "edge-cl"
+    output.failure(message.rstrip("."), f"{path} --help")
+    return 2

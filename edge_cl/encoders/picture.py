@@ -23,7 +23,9 @@ def fit_picture(picture: U8, spec: InputSpec) -> U8:
     box = (0.0, 0.0, float(width), float(height))
     if spec.fit == "crop":
         ratio = min(width / to_width, height / to_height)
-        left, top = (width - ratio * to_width) / 2, (height - ratio * to_height) / 2
+        # never below 0: (29 / 224) * 224 > 29 in floating point, and Pillow minds
+        left = max(0.0, (width - ratio * to_width) / 2)
+        top = max(0.0, (height - ratio * to_height) / 2)
         box = (left, top, width - left, height - top)
     filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
     resized = Image.fromarray(picture).resize((to_width, to_height), filters[spec.resize], box)

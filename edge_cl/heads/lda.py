@@ -111,13 +111,15 @@ class LDA:
         root = Q / np.sqrt(n)[:, None]
         covariance = (m.G - root.T @ root) / degrees  # (1)
         mu = covariance.trace() / m.d
-        if mu <= 0.0:  # every sample equals its class mean
+        # (1) cancels: what is left carries this much rounding, and may be indefinite by it
+        rounding = np.finfo(np.float64).eps * (m.d + len(n)) * m.G.trace() / degrees
+        if mu <= rounding:  # every sample equals its class mean
             return np.eye(m.d)
         given = self._options.shrinkage
         rho = oas_shrinkage(covariance, degrees) if given == "oas" else given
         rho = max(rho, _SMALLEST_SHRINKAGE)
         covariance *= 1.0 - rho  # (2)
-        covariance.flat[:: m.d + 1] += rho * mu
+        covariance.flat[:: m.d + 1] += rho * mu + rounding
         return inverse_spd(covariance)
 
 

@@ -51,8 +51,10 @@ from edge_cl.moments import Moments
 DEFAULT_RIDGE = 0.3  # in units of the bundle's E‖x‖²; docs/decisions/0004
 
 _PENDING = 64  # rows of A before they enter P₀
+_BAND = 128  # rows of P₀ at a time
 _AGE = 4096  # samples before P₀ and W are computed anew
 _SMALLEST_PIVOT = 1e-6  # of s in (3), below which digits would be lost
+_LARGEST_PIVOT = 1e8  # above, as many digits of P₀ would be: a new direction under a tiny λ
 
 
 class RidgeOptions(msgspec.Struct, frozen=True, kw_only=True, tag="ridge"):
@@ -140,7 +142,9 @@ class Ridge:
         if not self._moments.samples:
             return np.eye(d) / self._lambda
         A = self._moments.G.copy()
-        A.flat[:: d + 1] += self._lambda
+        # A λ below the rounding of a factorisation cannot be told from 0: it is raised to that
+        smallest = d * np.finfo(np.float64).eps * A.trace()
+        A.flat[:: d + 1] += max(self._lambda, smallest)
         return inverse_spd(A)
 
     def _grown(self, W: F64) -> F64:
@@ -151,7 +155,7 @@ class Ridge:
         """Apply (3) and (4) to one sample; False where digits would be lost."""
         g, row = self._g, self._rows
         s = 1.0 + sign * kernels.corrected_product(P, self._A, self._w, row, x, g)  # (3)
-        if not s > _SMALLEST_PIVOT:
+        if not _SMALLEST_PIVOT < s < _LARGEST_PIVOT:
             return False
         r = -(x @ W)
         r[label] += 1.0
@@ -161,6 +165,8 @@ class Ridge:
         self._rows += 1
         if self._rows == _PENDING:
             with one_thread():
-                P -= (self._A.T * self._w) @ self._A  # (2)
+                for start in range(0, len(P), _BAND):  # a whole product would hold d² more
+                    rows = slice(start, start + _BAND)
+                    P[rows] -= (self._A[:, rows].T * self._w) @ self._A  # (2)
             self._rows = 0
         return True

@@ -22,18 +22,18 @@ def inverse_spd(A: F64) -> F64:
     """
     with one_thread():
         L = np.asarray(np.linalg.cholesky(A), np.float64)
-        J = _inverse_lower(L)
-        return np.asarray(J.T @ J)  # BLAS syrk: the same bits on both sides of the diagonal
+        del A  # where the caller let go of it, its memory serves the product
+        _invert_lower(L)
+        return np.asarray(L.T @ L)  # BLAS syrk: the same bits on both sides of the diagonal
 
 
-def _inverse_lower(L: F64) -> F64:
-    """Return L⁻¹ by [[A, 0], [B, C]]⁻¹ = [[A⁻¹, 0], [-C⁻¹ B A⁻¹, C⁻¹]]."""
+def _invert_lower(L: F64) -> None:
+    """Replace L by L⁻¹: [[A, 0], [B, C]]⁻¹ = [[A⁻¹, 0], [-C⁻¹ B A⁻¹, C⁻¹]]."""
     d = len(L)
     if d <= _SMALL:
-        return np.asarray(np.tril(np.linalg.inv(L)))
+        L[:] = np.tril(np.linalg.inv(L))
+        return
     h = d // 2
-    J = np.zeros_like(L)
-    J[:h, :h] = _inverse_lower(L[:h, :h])
-    J[h:, h:] = _inverse_lower(L[h:, h:])
-    J[h:, :h] = -J[h:, h:] @ (L[h:, :h] @ J[:h, :h])
-    return J
+    _invert_lower(L[:h, :h])
+    _invert_lower(L[h:, h:])
+    L[h:, :h] = -L[h:, h:] @ (L[h:, :h] @ L[:h, :h])

@@ -1,0 +1,136 @@
+"""`edge-cl inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_cl.cli import options
+from edge_cl.cli.output import json_line, pairs
+
+if TYPE_CHECKING:
+    from edge_cl.bundle import Bundle
+
+EXAMPLES = """
+  edge-cl inspect encoder.edgecl
+  edge-cl inspect encoder.edgecl --parity     run its encoder and compare with the float model
+"""
+
+
+def inspect(
+    bundle: Annotated[
+        Path, typer.Argument(metavar="BUNDLE", show_default=False, help="An .edgecl file")
+    ],
+    parity: Annotated[
+        bool,
+        typer.Option(
+            "--parity", help="Run the encoder on the inputs inside; exit 3 when it is too far off"
+        ),
+    ] = False,
+    min_cosine: Annotated[
+        float, typer.Option(min=0, max=1, help="Of --parity: the mean must reach this")
+    ] = 0.95,
+    runtime: options.Runtime = None,
+    precision: options.Precision = None,
+    as_json: options.Json = False,
+) -> None:
+    """Verify a bundle, and say what is in it.
+
+    Every byte is checked against the digests in the bundle; a damaged one is an error, exit 1.
+    """
+    import msgspec
+
+    from edge_cl.bundle import open_bundle
+
+    opened = open_bundle(bundle)
+    cosine = _parity(opened, runtime, precision) if parity else None
+    if as_json:
+        fields: dict[str, Any] = {
+            "verified": True,
+            "sha256": opened.sha256,
+            "bytes": bundle.stat().st_size,
+            "manifest": msgspec.to_builtins(opened.manifest),
+            "report": _report(opened),
+        }
+        if cosine is not None:
+            fields["parity_cosine"] = {"mean": cosine[0], "worst": cosine[1]}
+        json_line(fields)
+    else:
+        _print(opened, bundle, cosine)
+    if cosine is not None and not cosine[0] >= min_cosine:
+        from edge_cl.cli.output import failure
+
+        failure(f"expected a mean cosine of at least {min_cosine}, got {cosine[0]:.4f}")
+        raise typer.Exit(3)
+
+
+def _print(bundle: Bundle, path: Path, cosine: tuple[float, float] | None) -> None:
+    m = bundle.manifest
+    shape = " x ".join(str(n) for n in m.input.shape)
+    rows: list[tuple[str, object]] = [
+        ("bundle", f"{bundle.name} ({path.stat().st_size / 1e6:.1f} MB)"),
+        ("verified", "every member has the digest that the manifest says"),
+        ("sha256", bundle.sha256),
+        ("description", m.description),
+        ("licence", m.licence),
+        ("source", m.source),
+        ("input", f"{m.input.kind} {shape} {m.input.dtype} {m.input.colour}".rstrip()),
+        ("features", f"{m.embedding.d} (grid step {m.embedding.scale:g})"),
+    ]
+    for spec in m.encoders:
+        size = m.members[spec.member].size / 1e6
+        what = f"{spec.runtime} {spec.precision} {spec.recipe} ({spec.member}, {size:.1f} MB)"
+        rows.append(("encoder", what))
+    if not m.encoders:
+        rows.append(("encoder", "none: the features come ready-made"))
+    rows += [(f"made with {tool}", version) for tool, version in m.tools.items()]
+    rows += _flat("report", _report(bundle))
+    if cosine is not None:
+        rows.append(("parity", f"mean cosine {cosine[0]:.4f}, worst {cosine[1]:.4f}"))
+    pairs(rows)
+
+
+def _report(bundle: Bundle) -> Any:
+    """Return what the exporter found out, or None where it left no report."""
+    import msgspec
+
+    from edge_cl.errors import BundleError
+
+    blob = bundle.files.get("report.json")
+    try:
+        return msgspec.json.decode(blob) if blob is not None else None
+    except msgspec.DecodeError as error:
+        raise BundleError(f"report.json is not JSON: {error}") from error
+
+
+def _flat(name: str, value: Any) -> list[tuple[str, object]]:
+    """Return nested JSON as lines `report, sizes, int8: 4.9`; long lists are left to --json."""
+    if isinstance(value, dict):
+        return [row for key, inner in value.items() for row in _flat(f"{name}, {key}", inner)]
+    if isinstance(value, list):
+        return [row for i, inner in enumerate(value) for row in _flat(f"{name}, {i + 1}", inner)][
+            :16
+        ]
+    if value is None:
+        return []
+    return [(name, f"{value:.4g}" if isinstance(value, float) else value)]
+
+
+def _parity(bundle: Bundle, runtime: str | None, precision: str | None) -> tuple[float, float]:
+    """Return mean and worst cosine of the encoder's features to the float model's."""
+    import numpy as np
+
+    from edge_cl.bundle import load_parity
+    from edge_cl.encoders import open_encoder
+    from edge_cl.errors import InputError
+
+    known = load_parity(bundle)
+    if known is None or not len(known.inputs):
+        raise InputError(f"{bundle.name} holds no inputs to compare on")
+    x = open_encoder(bundle, runtime=runtime, precision=precision).encode(known.inputs)
+    a, b = x.astype(np.float64), known.features.astype(np.float64)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosine = (a * b).sum(axis=1) / np.where(norms > 0, norms, 1.0)
+    return float(cosine.mean()), float(cosine.min())

@@ -1,0 +1,125 @@
+"""`edge-cl learn`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_cl.cli import options
+from edge_cl.cli.opening import Choices, all_or_nothing, open_or_create
+from edge_cl.cli.output import contents, counted, json_line, note, pairs
+from edge_cl.cli.progress import progress
+from edge_cl.cli.usage import UsageError
+
+if TYPE_CHECKING:
+    from edge_cl.results import Status
+    from edge_cl.run_results import Summary
+
+EXAMPLES = """
+  edge-cl learn photo.jpg mug         one picture of a mug
+  edge-cl learn photos/mug mug        all pictures in a folder, all of them mugs
+  edge-cl learn photos/               a folder with a folder for each class
+  edge-cl learn clip.mp4 mug          every frame of a video
+  edge-cl learn features.npz          rows of x, with their labels y
+  ls *.jpg | edge-cl learn - mug      paths on stdin
+"""
+
+
+def learn(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH... [LABEL]",
+            show_default=False,
+            help="Pictures, folders, videos, .npz files, or - for paths on stdin; then the class",
+        ),
+    ],
+    label: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The class, where LABEL would look like a path"),
+    ] = None,
+    skip_bad: options.SkipBad = False,
+    every: options.Every = 1,
+    state: options.State = options.DEFAULT_STATE,
+    bundle: options.BundleFile = None,
+    head: options.Head = None,
+    map_name: options.FeatureMapName = None,
+    runtime: options.Runtime = None,
+    precision: options.Precision = None,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Teach it labelled pictures.
+
+    All or nothing: when something cannot be read, nothing is learned and the state stays as it
+    was.
+
+    A class that was never seen before is a new class; nothing else is needed to add one.
+    """
+    from edge_cl.labels import checked_label
+    from edge_cl.run import run_stream
+    from edge_cl.sources import Chain, open_source
+
+    if label is None:
+        paths, label = _divided(paths)
+    label = checked_label(label) if label is not None else None
+    source = Chain([open_source(path, every=every) for path in paths])
+    choices = Choices(
+        bundle=bundle,
+        head=head,
+        feature_map=map_name,
+        runtime=runtime,
+        precision=precision,
+        threads=threads,
+    )
+    with all_or_nothing(open_or_create(state, choices)) as learner:
+        with progress("learning", source.total) as advance:
+            summary = run_stream(
+                learner,
+                source,
+                mode="learn",
+                label=label,
+                skip_bad=skip_bad,
+                on_event=lambda event: advance(),
+                on_unusable=lambda item: note(f"note: {item.error}"),
+            )
+        status = learner.status
+    if as_json:
+        json_line(
+            {
+                "learned": summary.learned,
+                "new_classes": summary.new_classes,
+                "skipped": summary.skipped,
+                "strays": summary.strays,
+                "samples": status.samples,
+                "samples_per_class": status.samples_per_class,
+                "state": str(state),
+            }
+        )
+    else:
+        _print(summary, status, state)
+
+
+def _divided(paths: list[str]) -> tuple[list[str], str | None]:
+    """Take LABEL off the end, and refuse what might as well be a path."""
+    from edge_cl.sources import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+
+    last = Path(paths[-1])
+    if len(paths) == 1:
+        return paths, None
+    if last.exists():
+        raise UsageError(f"{last} is taken for LABEL, but is a path; give --label NAME")
+    if "/" in paths[-1] or last.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES | {".npz"}:
+        raise UsageError(f"{last} is taken for LABEL, but looks like a path; give --label NAME")
+    return paths[:-1], paths[-1]
+
+
+def _print(summary: Summary, status: Status, state: Path) -> None:
+    rows: list[tuple[str, object]] = [("learned", counted(summary.learned, "sample"))]
+    if summary.new_classes:
+        rows.append(("new", ", ".join(summary.new_classes)))
+    if summary.skipped:
+        rows.append(("skipped", summary.skipped))
+    pairs([*rows, ("state", contents(state, status))])

@@ -1,0 +1,84 @@
+"""Opening the learner of a command.
+
+Options are checked before anything is created, so that a typing error leaves no folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge_cl.learner import Learner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What the options of a command say about the learner; None: not said."""
+
+    bundle: Path | None = None
+    head: str | None = None
+    feature_map: str | None = None
+    runtime: str | None = None
+    precision: str | None = None
+    threads: int | None = None
+
+
+def open_existing(state: Path, choices: Choices | None = None, *, read_only: bool) -> Learner:
+    """Open a state that must be there; never creates a folder.
+
+    Raises
+    ------
+    StateError : there is no state in the folder.
+    """
+    require_state(state)
+    return _open(state, choices or Choices(), read_only=read_only)
+
+
+def open_or_create(state: Path, choices: Choices) -> Learner:
+    """Open a state for learning, a new one where there is none."""
+    return _open(state, choices, read_only=False)
+
+
+@contextmanager
+def all_or_nothing(learner: Learner) -> Iterator[Learner]:
+    """Save when the block ends; on an error, or Ctrl-C, leave the state as it was."""
+    try:
+        yield learner
+    except BaseException:
+        learner.close(save=False)
+        raise
+    learner.close()
+
+
+def require_state(state: Path) -> None:
+    """Raise StateError unless something was saved in folder `state`."""
+    from edge_cl.errors import StateError
+    from edge_cl.store import Store
+
+    if not Store(state, read_only=True).snapshot.exists():
+        raise StateError(
+            f"no state in {state}",
+            hint="learn something first (edge-cl learn --help), or name its folder with --state",
+        )
+
+
+def _open(state: Path, choices: Choices, *, read_only: bool) -> Learner:
+    from edge_cl.bundle import open_bundle
+    from edge_cl.features import map_named
+    from edge_cl.heads import head_options
+    from edge_cl.learner import Learner
+
+    return Learner.open(
+        state,
+        bundle=open_bundle(choices.bundle) if choices.bundle is not None else None,
+        head=head_options(choices.head) if choices.head is not None else None,
+        feature_map=map_named(choices.feature_map) if choices.feature_map is not None else None,
+        runtime=choices.runtime,
+        precision=choices.precision,
+        threads=choices.threads,
+        read_only=read_only,
+    )

@@ -1,0 +1,190 @@
+"""`edge-cl status`, `undo`, `forget`, `merge` and `tune`: looking at a state and changing it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_cl.cli import options
+from edge_cl.cli.opening import Choices, all_or_nothing, open_existing, require_state
+from edge_cl.cli.output import contents, counted, json_line, line, note, pairs
+
+STATUS_EXAMPLES = """
+  edge-cl status
+  edge-cl status --state robot-7 --json
+"""
+UNDO_EXAMPLES = """
+  edge-cl undo        that last picture was not a mug
+  edge-cl undo 5
+"""
+FORGET_EXAMPLES = """
+  edge-cl forget photo.jpg mug
+  edge-cl forget features.npz mug     every row of x
+"""
+MERGE_EXAMPLES = """
+  edge-cl merge other-device/edge-cl-state
+"""
+TUNE_EXAMPLES = """
+  edge-cl tune
+"""
+
+
+def status(
+    state: options.State = options.DEFAULT_STATE,
+    bundle: options.BundleFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Say what has been learned, and how.
+
+    Only reads the state: it works while `edge-cl run` is learning, and shows what was last saved.
+    """
+    with open_existing(state, Choices(bundle=bundle), read_only=True) as learner:
+        found = learner.status
+    if as_json:
+        json_line(asdict(found))
+        return
+    pairs(
+        [
+            ("state", contents(state, found)),
+            ("bundle", found.bundle),
+            ("encoder", found.encoder),
+            ("head", found.head),
+            ("feature map", found.feature_map),
+            ("features", found.d),
+            ("can be undone", counted(found.undoable, "sample")),
+            ("memory", f"{found.memory_bytes / 1e6:.1f} MB"),
+            ("kernels", found.kernels),
+        ]
+    )
+    if found.saturated_share > 1e-3:
+        note(
+            f"warning: {found.saturated_share:.1%} of the features lie outside the grid; "
+            "the bundle was calibrated on other data"
+        )
+    line("samples of each class:")
+    for label, n in found.samples_per_class.items():
+        line(f"  {label}: {n}")
+
+
+def undo(
+    count: Annotated[
+        int, typer.Argument(metavar="N", min=1, help="How many samples, newest first")
+    ] = 1,
+    state: options.State = options.DEFAULT_STATE,
+    bundle: options.BundleFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Take back the newest samples.
+
+    Exactly: afterwards everything is, bit for bit, as if they had never been learned.
+    """
+    choices = Choices(bundle=bundle)
+    with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
+        labels = learner.undo(count)
+        found = learner.status
+    if as_json:
+        json_line({"undone": list(labels), "samples": found.samples, "state": str(state)})
+    else:
+        pairs([("undone", ", ".join(labels)), ("state", contents(state, found))])
+
+
+def forget(
+    path: Annotated[
+        str, typer.Argument(metavar="FILE", show_default=False, help="What was learned")
+    ],
+    label: Annotated[
+        str, typer.Argument(metavar="LABEL", show_default=False, help="As which class")
+    ],
+    state: options.State = options.DEFAULT_STATE,
+    bundle: options.BundleFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Take back a sample, however long ago it was learned.
+
+    Exactly: afterwards everything is, bit for bit, as if it had never been learned.
+
+    The file must be the one that was learned, unchanged, and so must its class: the state holds
+    sums, not samples, and can refuse only what is provably impossible.
+    """
+    from edge_cl.sources import Unusable, open_source
+
+    choices = Choices(bundle=bundle)
+    source = open_source(path)
+    forgotten = 0
+    with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
+        for item in source:
+            if isinstance(item, Unusable):
+                raise item.error
+            learner.forget(item.x, label)
+            forgotten += 1
+        found = learner.status
+    if as_json:
+        json_line({"forgotten": forgotten, "samples": found.samples, "state": str(state)})
+    else:
+        pairs([("forgotten", counted(forgotten, "sample")), ("state", contents(state, found))])
+
+
+def merge(
+    other: Annotated[
+        Path,
+        typer.Argument(metavar="OTHER", show_default=False, help="Folder of the other state"),
+    ],
+    state: options.State = options.DEFAULT_STATE,
+    bundle: options.BundleFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Add what another device has learned.
+
+    Exactly, as if all had been learned here; classes match by name. Both must have learned with
+    the same encoder. The other state is only read. Merging the same state twice counts its
+    samples twice.
+    """
+    from edge_cl.errors import InputError
+
+    require_state(state)
+    require_state(other)
+    if state.samefile(other):
+        raise InputError(f"{other} is the state itself", hint="merge the state of another device")
+    choices = Choices(bundle=bundle)
+    with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
+        before = learner.status.samples
+        learner.merge(other)
+        found = learner.status
+    added = found.samples - before
+    if as_json:
+        json_line({"merged": added, "samples": found.samples, "state": str(state)})
+    else:
+        pairs([("merged", counted(added, "sample")), ("state", contents(state, found))])
+
+
+def tune(
+    state: options.State = options.DEFAULT_STATE,
+    bundle: options.BundleFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Choose the strength of ridge from what was learned.
+
+    In closed form, by generalised cross-validation; it is used from now on. For pictures that
+    are independent of each other. Frames of one video are not: their neighbours give the answer
+    away, and the default is the better choice.
+    """
+    choices = Choices(bundle=bundle)
+    with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
+        before = learner.status.head
+        choice = learner.tune()
+        found = learner.status
+    if as_json:
+        json_line(
+            {
+                "ridge": choice.ridge,
+                "degrees_of_freedom": choice.degrees_of_freedom,
+                "head": found.head,
+                "head_before": before,
+                "state": str(state),
+            }
+        )
+    else:
+        pairs([("head before", before), ("head now", found.head), ("state", state)])
