@@ -64,7 +64,7 @@ def image(x: ArrayLike) -> U8:
     A grey image, (height, width) or (height, width, 1), is repeated over the three
     channels; a fourth channel (alpha) is refused, because what it hides is a choice.
     """
-    a = _array(x, "an image")
+    a = as_array(x, "an image")
     if a.dtype != np.uint8:
         raise InputError(
             f"expected an image of dtype uint8, got {a.dtype}",
@@ -90,7 +90,8 @@ def vector(x: ArrayLike, d: int) -> F32:
     return row
 
 
-def _array(x: ArrayLike, what: str) -> NDArray[Any]:
+def as_array(x: ArrayLike, what: str) -> NDArray[Any]:
+    """Return `x` as an array of any kind; `what` names it where it is none."""
     try:
         return np.asarray(x)
     except ValueError as error:  # ragged nested lists
@@ -98,7 +99,7 @@ def _array(x: ArrayLike, what: str) -> NDArray[Any]:
 
 
 def _numeric(x: ArrayLike, what: str) -> NDArray[Any]:
-    a = _array(x, what)
+    a = as_array(x, what)
     if a.dtype.kind not in "fiu":
         raise InputError(f"expected {what} of real numbers, got dtype {a.dtype}")
     return a

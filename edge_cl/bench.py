@@ -152,6 +152,7 @@ def _wanted(
 ) -> tuple[EncoderSpec | None, ...]:
     specs = bundle.manifest.encoders
     if not specs:
+        choose_encoder(bundle, runtime, precision)  # refuses a wish that cannot be met
         return (None,)
     wanted = tuple(
         s for s in specs if runtime in (None, s.runtime) and precision in (None, s.precision)

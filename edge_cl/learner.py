@@ -56,7 +56,6 @@ class Learner:
         encoder: Encoder,
         map_spec: MapSpec,
         options: HeadOptions,
-        store: Store | None,
     ) -> None:
         self._bundle = bundle
         self._encoder = encoder
@@ -67,7 +66,7 @@ class Learner:
         self._options = options
         self._head = self._built(options)
         self._history = History(self._map.d)
-        self._store = store
+        self._store: Store | None = None
         self._unsaved = False
         self._lock = threading.RLock()
 
@@ -104,7 +103,9 @@ class Learner:
         StorageError : the folder is in use by another process, or cannot be made.
         InputError, BackendError : an option does not exist, or cannot run here.
         """
-        store = Store(Path(state), read_only=read_only) if state is not None else None
+        folder = Path(state) if state is not None else None
+        # A folder that is not there is made last, when nothing can be refused any more.
+        store = Store(folder, read_only=read_only) if folder and folder.exists() else None
         try:
             saved = store.load() if store else None
             opened, keep = find_bundle(bundle, store)
@@ -115,17 +116,16 @@ class Learner:
                 feature_map = map_named(feature_map)
             options = head_options(head) if head is not None else None
             if saved is None:
-                learner = cls(
-                    opened, encoder, feature_map or Identity(), options or RidgeOptions(), store
-                )
+                learner = cls(opened, encoder, feature_map or Identity(), options or RidgeOptions())
             else:
                 refuse_foreign(saved.header, opened, encoder, feature_map)
-                learner = cls(
-                    opened, encoder, saved.header.map, options or saved.header.head, store
-                )
+                learner = cls(opened, encoder, saved.header.map, options or saved.header.head)
                 learner._restore(saved)
+            if store is None and folder is not None:
+                store = Store(folder, read_only=read_only)
             if store and saved is None and keep and not read_only:
                 store.save_bundle(opened.archive())
+            learner._store = store
         except BaseException:
             if store:
                 store.close()
@@ -159,21 +159,25 @@ class Learner:
         if len(q) != len(labels):
             raise InputError(f"expected a label for each of {len(q)} inputs, got {len(labels)}")
         with self._lock:
-            before = len(self._labels)
-            names = self._labels.copy()
-            y = np.array([names.index(label) for label in labels], np.int64)
-            self._moments.add(q, y)
-            self._labels = names
-            self._head.update(q, y, +1)
-            self._history.extend(q, y)
-            self._unsaved = self._unsaved or len(q) > 0
-            watch.lap("learn")
-            return Lesson(
-                samples=len(q),
-                total=self._moments.samples,
-                new_classes=names.names[before:],
-                stage_ms=watch.times(),
-            )
+            return self._learn(q, labels, watch)
+
+    def predict_then_learn(self, x: ArrayLike, label: str) -> tuple[Prediction | None, Lesson]:
+        """Answer for one input, then learn it with its true label; it is encoded once.
+
+        Every sample is a test before it is a lesson (prequential evaluation). The prediction
+        is None while nothing is known; the lesson's time is what came after the prediction.
+
+        Raises
+        ------
+        InputError : `x` or `label` is not acceptable. Nothing has changed.
+        """
+        label = checked_label(label)
+        watch = Stopwatch()
+        q = self._grid([x], watch)
+        with self._lock:
+            known = self._moments.samples > 0
+            prediction = self._decide(q, watch) if known else None
+            return prediction, self._learn(q, [label], Stopwatch() if known else watch)
 
     def undo(self, count: int = 1) -> tuple[str, ...]:
         """Take back the newest `count` samples, newest first; return their labels.
@@ -212,7 +216,10 @@ class Learner:
         Raises
         ------
         StateError : it has another encoder or feature map: its features mean other things.
+        InputError : it is this one; everything would count twice.
         """
+        if self._is(other):
+            raise InputError("expected another learner to merge with, got this one")
         if not isinstance(other, Learner):
             saved = Store(Path(other), read_only=True).load()
             if saved is None:
@@ -267,17 +274,7 @@ class Learner:
         watch = Stopwatch()
         q = self._grid([x], watch)
         with self._lock:
-            scores = self._scores(q)
-            p = self._head.probabilities(scores)[0]
-            best = int(np.argmax(scores[0]))
-            names = self._labels.names
-            order = [c for c in np.argsort(-scores[0], kind="stable") if self._moments.n[c]]
-            watch.lap("decide")
-            return Prediction(
-                label=names[best],
-                probabilities={names[c]: float(p[c]) for c in order},
-                stage_ms=watch.times(),
-            )
+            return self._decide(q, watch)
 
     def scores(self, xs: Iterable[ArrayLike]) -> F64:
         """Return the head's scores (n, k) for many inputs; columns as in `labels`.
@@ -366,7 +363,6 @@ class Learner:
         """What this learner is, and what it knows."""
         with self._lock:
             m, spec = self._moments, self._encoder.spec
-            head = sum(a.nbytes for a in self._head.tensors().values())
             return Status(
                 bundle=self._bundle.name,
                 encoder=f"{spec.runtime} {spec.precision} ({spec.recipe})" if spec else "none",
@@ -377,7 +373,7 @@ class Learner:
                 samples_per_class=dict(zip(self.labels, m.n.tolist(), strict=True)),
                 saturated_share=m.saturated / max(1, m.samples * m.d),
                 undoable=len(self._history),
-                memory_bytes=m.nbytes + head + self._history.nbytes,
+                memory_bytes=m.nbytes + self._head.nbytes + self._history.nbytes,
                 kernels=kernels.BACKEND,
                 state=str(self._store.folder) if self._store else None,
                 unsaved=self._unsaved,
@@ -405,10 +401,46 @@ class Learner:
         watch.lap("decide")
         return q
 
+    def _learn(self, q: I16, labels: Sequence[str], watch: Stopwatch) -> Lesson:
+        before = len(self._labels)
+        names = self._labels.copy()
+        y = np.array([names.index(label) for label in labels], np.int64)
+        self._moments.add(q, y)
+        self._labels = names
+        self._head.update(q, y, +1)
+        self._history.extend(q, y)
+        self._unsaved = self._unsaved or len(q) > 0
+        watch.lap("learn")
+        return Lesson(
+            samples=len(q),
+            total=self._moments.samples,
+            new_classes=names.names[before:],
+            stage_ms=watch.times(),
+        )
+
+    def _decide(self, q: I16, watch: Stopwatch) -> Prediction:
+        scores = self._scores(q)
+        p = self._head.probabilities(scores)[0]
+        best = int(np.argmax(scores[0]))
+        names = self._labels.names
+        order = [c for c in np.argsort(-scores[0], kind="stable") if self._moments.n[c]]
+        watch.lap("decide")
+        return Prediction(
+            label=names[best],
+            probabilities={names[c]: float(p[c]) for c in order},
+            stage_ms=watch.times(),
+        )
+
     def _scores(self, q: I16) -> F64:
         if not self._moments.samples:
             raise StateError("nothing has been learned yet", hint="learn something first")
         return self._head.scores(q)
+
+    def _is(self, other: Learner | str | os.PathLike[str]) -> bool:
+        if isinstance(other, Learner):
+            return other is self
+        folder, mine = Path(other), self._store.folder if self._store else None
+        return mine is not None and mine.exists() and folder.exists() and mine.samefile(folder)
 
     def _subtract(self, q: I16, y: NDArray[np.int64]) -> None:
         self._moments.subtract(q, y)

@@ -25,7 +25,7 @@ from edge_cl.arrays import F64, I16, I64
 from edge_cl.blas import one_thread
 from edge_cl.errors import ForgetError, InputError, StateError
 
-__all__ = ["GRID_MAX", "MAX_SAMPLES", "Moments"]
+__all__ = ["GRID_MAX", "MAX_SAMPLES", "Moments", "scatter_rounding"]
 
 GRID_MAX = 2047  # 12 bits and a sign
 MAX_SAMPLES = 1 << 31
@@ -225,17 +225,34 @@ class Moments:
 
 
 def _possible(n: I64, Q: F64, G: F64, saturated: int) -> bool:
-    """Say whether sums may be those of grid samples, by inequalities that cost O(d²)."""
+    """Say whether sums may be those of grid samples. O(d³), a third of a matrix product."""
     N, seen, square = int(n.sum()), n > 0, G.diagonal()
     # Cauchy-Schwarz, twice: sum over classes of Q_c² / n_c <= G_ii, and G_ij² <= G_ii G_jj
     least = (Q[seen] ** 2 / n[seen, None]).sum(axis=0) * (1 - 1e-12)
-    return bool(
+    plausible = (
         (np.abs(Q) <= GRID_MAX * n[:, None]).all()
         and (square >= least).all()
         and (square <= GRID_MAX**2 * N).all()
         and (np.square(G) <= np.outer(square, square * (1 + 1e-12))).all()
         and 0 <= saturated <= N * len(G)
     )
+    if not plausible or not G.any():
+        return bool(plausible)
+    # Whatever the samples: their within-class scatter has no negative eigenvalue
+    root = Q[seen] / np.sqrt(n[seen])[:, None]
+    with one_thread():
+        scatter = G - root.T @ root
+        scatter.flat[:: len(G) + 1] += scatter_rounding(G, len(root))
+        try:
+            np.linalg.cholesky(scatter)
+        except np.linalg.LinAlgError:
+            return False
+    return True
+
+
+def scatter_rounding(G: F64, classes: int) -> float:
+    """Return a bound on the rounding, as an eigenvalue, of G - Σ_c Q_c Q_cᵀ / n_c."""
+    return float(np.finfo(np.float64).eps * (len(G) + classes + 8) * G.trace())
 
 
 def _at_the_rail(q: I16) -> int:

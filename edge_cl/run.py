@@ -23,7 +23,7 @@ from edge_cl.autosave import Autosave
 from edge_cl.errors import InputError, SourceError
 from edge_cl.labels import checked_label
 from edge_cl.learner import Learner
-from edge_cl.results import Prediction, StageTimes
+from edge_cl.results import Lesson, Prediction, StageTimes
 from edge_cl.run_results import STAGES, Event, Mode, StageSummary, Summary, Tally
 from edge_cl.sources.sample import Item, Sample, Source, Unusable
 
@@ -127,7 +127,6 @@ class _Loop:
         self._skip_bad = skip_bad
         self._on_event = on_event
         self._on_unusable = on_unusable
-        self._knows = mode == "learn" or learner.status.samples > 0
         self._waiting: list[tuple[Sample, float]] = []
         self._times: deque[tuple[float, ...]] = deque(maxlen=_RECENT)
         self.summary = Summary(mode=mode)
@@ -198,17 +197,18 @@ class _Loop:
         mode = self.summary.mode
         label = self._label_of(sample) if mode == "predict" else self._needed_label(sample)
         prediction: Prediction | None = None
-        stage_ms = StageTimes()
-        if mode == "predict" or (mode == "prequential" and self._knows):
+        lesson: Lesson | None = None
+        if mode == "predict" or label is None:
             prediction = self._learner.predict(sample.x)
-            stage_ms = _sum(stage_ms, prediction.stage_ms)
-        learned = mode != "predict" and label is not None
-        if mode != "predict" and label is not None:
+        elif mode == "prequential":
+            prediction, lesson = self._learner.predict_then_learn(sample.x, label)
+        else:
             lesson = self._learner.learn(sample.x, label)
+        stage_ms = prediction.stage_ms if prediction else StageTimes()
+        if lesson:
             stage_ms = _sum(stage_ms, lesson.stage_ms)
-            self._knows = True
             self.summary.new_classes += lesson.new_classes
-        self._tell(sample.name, label, prediction, learned, read_ms, stage_ms)
+        self._tell(sample.name, label, prediction, lesson is not None, read_ms, stage_ms)
 
     def _label_of(self, sample: Sample) -> str | None:
         label = self._label if self._label is not None else sample.label

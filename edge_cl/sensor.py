@@ -25,7 +25,7 @@ def features_bundle(
     ------
     InputError : not finite numbers of shape (n, d), or all zero.
     """
-    a = np.asarray(sample)
+    a = arrays.as_array(sample, "sample vectors")
     if a.ndim != 2 or 0 in a.shape:
         raise InputError(f"expected sample vectors of shape (n, d), got {a.shape}")
     x = arrays.features(a, a.shape[1])

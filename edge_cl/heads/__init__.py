@@ -47,6 +47,10 @@ HeadOptions = NearestMeanOptions | LDAOptions | RidgeOptions
 class Head(Protocol):
     """What the learner needs of a head."""
 
+    @property
+    def nbytes(self) -> int:
+        """Memory held now, in bytes, without the moments."""
+
     def update(self, q: I16, y: I64, sign: int) -> None:
         """Follow the moments, which have just gained (+1) or lost (-1) these samples."""
 

@@ -38,7 +38,7 @@ from edge_cl.errors import InputError
 from edge_cl.heads.masked import mask_unseen, softmax
 from edge_cl.heads.stored import stored
 from edge_cl.heads.triangular import inverse_spd
-from edge_cl.moments import Moments
+from edge_cl.moments import Moments, scatter_rounding
 
 _SMALLEST_SHRINKAGE = 1e-6  # keeps (2) invertible where the scatter has rank < d
 
@@ -61,6 +61,11 @@ class LDA:
         self._options = options
         self._W: F64 | None = None  # (d, k); None until it is asked for
         self._bias: F64 = np.zeros(0)
+
+    @property
+    def nbytes(self) -> int:
+        """See `Head.nbytes`."""
+        return self._bias.nbytes + (self._W.nbytes if self._W is not None else 0)
 
     def update(self, q: I16, y: I64, sign: int) -> None:
         """See `Head.update`. O(1): the weights are solved when they are needed."""
@@ -112,7 +117,7 @@ class LDA:
         covariance = (m.G - root.T @ root) / degrees  # (1)
         mu = covariance.trace() / m.d
         # (1) cancels: what is left carries this much rounding, and may be indefinite by it
-        rounding = np.finfo(np.float64).eps * (m.d + len(n)) * m.G.trace() / degrees
+        rounding = 4 * scatter_rounding(m.G, len(n)) / degrees
         if mu <= rounding:  # every sample equals its class mean
             return np.eye(m.d)
         given = self._options.shrinkage

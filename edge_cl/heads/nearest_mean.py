@@ -54,6 +54,11 @@ class NearestMean:
         self._bias: F64 = np.zeros(0)
         self.refresh()
 
+    @property
+    def nbytes(self) -> int:
+        """See `Head.nbytes`."""
+        return self._W.nbytes + self._bias.nbytes
+
     def update(self, q: I16, y: I64, sign: int) -> None:
         """See `Head.update`. Only the rows of the classes in `y` are computed again."""
         k = self._moments.k

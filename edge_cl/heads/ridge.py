@@ -46,7 +46,7 @@ from edge_cl.errors import InputError
 from edge_cl.heads.masked import mask_unseen, simplex_projection
 from edge_cl.heads.stored import stored
 from edge_cl.heads.triangular import inverse_spd
-from edge_cl.moments import Moments
+from edge_cl.moments import Moments, scatter_rounding
 
 DEFAULT_RIDGE = 0.3  # in units of the bundle's E‖x‖²; docs/decisions/0004
 
@@ -89,6 +89,11 @@ class Ridge:
         self._rows = 0
         self._age = 0
         self._g: F64 = np.empty(d)
+
+    @property
+    def nbytes(self) -> int:
+        """See `Head.nbytes`."""
+        return self._A.nbytes + sum(a.nbytes for a in (self._P, self._W) if a is not None)
 
     def update(self, q: I16, y: I64, sign: int) -> None:
         """See `Head.update`. Many samples at once, or the age limit, leave it to `scores`."""
@@ -143,7 +148,7 @@ class Ridge:
             return np.eye(d) / self._lambda
         A = self._moments.G.copy()
         # A λ below the rounding of a factorisation cannot be told from 0: it is raised to that
-        smallest = d * np.finfo(np.float64).eps * A.trace()
+        smallest = 4 * scatter_rounding(A, 0)
         A.flat[:: d + 1] += max(self._lambda, smallest)
         return inverse_spd(A)
 
