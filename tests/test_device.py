@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from edge_cl import InputError, Learner, features_bundle
+from edge_cl.cli import app
 from edge_cl.device import describe_machine, learner_needs, load_profile, profile_names
 
 
@@ -66,3 +68,11 @@ def test_the_machine_describes_itself_in_json():
     assert machine.cores >= 1
     assert machine.memory_gb > 0
     assert json.loads(json.dumps(asdict(machine)))["packages"]["numpy"] == np.__version__
+
+
+def test_inspect_says_what_a_learner_needs_on_a_board():
+    done = CliRunner().invoke(app, ["inspect", "--device", "raspberry-pi-4", "--json"])
+    assert done.exit_code == 0
+    needs = json.loads(done.stdout)["needs"]
+    assert needs["device"].startswith("Raspberry Pi 4")
+    assert "sbc-bench" in needs["copy rate from"]

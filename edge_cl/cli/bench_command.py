@@ -37,9 +37,9 @@ def bench(
     precision: options.Precision = None,
     as_json: options.Json = False,
 ) -> None:
-    """Time every encoder of a bundle on this machine, and what learning adds.
+    """Time a picture on this machine, stage by stage.
 
-    Pictures of 640 x 480 come one after the other. A prediction and a lesson are timed in
+    Every encoder of the bundle that can run here is timed. Pictures of 640 x 480 come one after the other. A prediction and a lesson are timed in
     turn, so their ratio holds even where the machine's speed drifts.
     """
     from dataclasses import asdict

@@ -40,10 +40,9 @@ def demo(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Teach twenty kinds of things group by group, and forget none of them.
+    """See what it does, on pictures that ship with it.
 
-    Real pictures go one at a time through the encoder, group after group of classes. Three
-    heads are compared with the same head fitted to everything at once, and with a softmax
+    Twenty kinds of things are taught group by group, one picture at a time. Three heads are compared with the same head fitted to everything at once, and with a softmax
     layer trained by SGD over the same pass. Then the state is saved, reopened, undone and
     made to forget. Exit 3 when something is not as it must be.
     """

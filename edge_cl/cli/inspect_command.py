@@ -14,15 +14,22 @@ if TYPE_CHECKING:
     from edge_cl.bundle import Bundle
 
 EXAMPLES = """
+  edge-cl inspect                             the one that ships with edge-cl
   edge-cl inspect encoder.edgecl
   edge-cl inspect encoder.edgecl --parity     run its encoder and compare with the float model
+  edge-cl inspect --device raspberry-pi-5     what a learner needs there
 """
 
 
 def inspect(
     bundle: Annotated[
-        Path, typer.Argument(metavar="BUNDLE", show_default=False, help="An .edgecl file")
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="[BUNDLE]",
+            show_default=False,
+            help="An .edgecl file  [default: the one that ships with edge-cl]",
+        ),
+    ] = None,
     parity: Annotated[
         bool,
         typer.Option(
@@ -32,6 +39,11 @@ def inspect(
     min_cosine: Annotated[
         float, typer.Option(min=0, max=1, help="Of --parity: the mean must reach this")
     ] = 0.95,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A board: what a ridge learner needs there"),
+    ] = None,
+    classes: Annotated[int, typer.Option(min=1, help="Of --device: how many")] = 100,
     runtime: options.Runtime = None,
     precision: options.Precision = None,
     as_json: options.Json = False,
@@ -42,9 +54,12 @@ def inspect(
     """
     import msgspec
 
+    from edge_cl.assets import shipped_bundle
     from edge_cl.bundle import open_bundle
 
+    bundle = bundle or shipped_bundle()
     opened = open_bundle(bundle)
+    needs = _needs(opened, device, classes) if device else []
     cosine = _parity(opened, runtime, precision) if parity else None
     if as_json:
         fields: dict[str, Any] = {
@@ -56,9 +71,12 @@ def inspect(
         }
         if cosine is not None:
             fields["parity_cosine"] = {"mean": cosine[0], "worst": cosine[1]}
+        if needs:
+            fields["needs"] = dict(needs)
         json_line(fields)
     else:
         _print(opened, bundle, cosine)
+        pairs(needs)
     if cosine is not None and not cosine[0] >= min_cosine:
         from edge_cl.cli.output import failure
 
@@ -90,6 +108,27 @@ def _print(bundle: Bundle, path: Path, cosine: tuple[float, float] | None) -> No
     if cosine is not None:
         rows.append(("parity", f"mean cosine {cosine[0]:.4f}, worst {cosine[1]:.4f}"))
     pairs(rows)
+
+
+def _needs(bundle: Bundle, device: str, classes: int) -> list[tuple[str, object]]:
+    """Return what a ridge learner needs on a board, as lines."""
+    from edge_cl.device import learner_needs, load_profile
+
+    profile = load_profile(device)
+    needs = learner_needs(bundle.manifest.embedding.d, classes)
+    least, most = needs.learn_ms(profile)
+    sizes = ", ".join(f"{size:g}" for size in profile.memory.sizes_gb)
+    return [
+        ("device", f"{profile.name} ({profile.cores} {profile.core}, {sizes} GB)"),
+        ("classes", classes),
+        ("memory of the learner", f"{needs.memory_bytes / 1e6:.1f} MB, Python and network apart"),
+        ("state on disk", f"{needs.state_bytes / 1e6:.1f} MB"),
+        ("learning moves", f"{needs.learn_bytes / 1e6:.1f} MB a sample"),
+        (
+            "which takes there",
+            f"{least:.1f} to {most:.1f} ms, says {profile.memory.source}",
+        ),
+    ]
 
 
 def _report(bundle: Bundle) -> Any:

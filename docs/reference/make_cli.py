@@ -1,0 +1,36 @@
+"""Write the reference of the command line from the commands' own help, to stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from typer.testing import CliRunner
+
+from edge_cl.cli import app
+
+HEAD = """# Command line
+
+Generated from `--help` by `python docs/reference/make_cli.py > docs/reference/cli.md`; do not edit.
+Exit codes: [errors.md](errors.md).
+"""
+
+
+def main() -> None:
+    """Print the page."""
+    os.environ.update(COLUMNS="92", NO_COLOR="1", TERMINAL_WIDTH="92")
+    names = [""] + sorted(str(command.name) for command in app.registered_commands)
+    parts = [HEAD]
+    for name in names:
+        help_text = CliRunner().invoke(
+            app,
+            [*name.split(), "--help"],
+            prog_name="edge-cl",
+        )
+        title = f"## `edge-cl {name}`" if name else "## `edge-cl`"
+        parts.append(f"{title}\n\n```text\n{help_text.stdout.strip()}\n```\n")
+    sys.stdout.write("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()
