@@ -39,8 +39,9 @@ def bench(
 ) -> None:
     """Time a picture on this machine, stage by stage.
 
-    Every encoder of the bundle that can run here is timed. Pictures of 640 x 480 come one after the other. A prediction and a lesson are timed in
-    turn, so their ratio holds even where the machine's speed drifts.
+    Every encoder of the bundle that can run here is timed. Pictures of 640 x 480 come one
+    after the other. A prediction and a lesson are timed in turn, so their ratio holds even
+    where the machine's speed drifts.
     """
     from dataclasses import asdict
 

@@ -42,9 +42,10 @@ def demo(
 ) -> None:
     """See what it does, on pictures that ship with it.
 
-    Twenty kinds of things are taught group by group, one picture at a time. Three heads are compared with the same head fitted to everything at once, and with a softmax
-    layer trained by SGD over the same pass. Then the state is saved, reopened, undone and
-    made to forget. Exit 3 when something is not as it must be.
+    Twenty kinds of things are taught group by group, one picture at a time. Three heads are
+    compared with the same head fitted to everything at once, and with a softmax layer trained
+    by SGD over the same pass. Then the state is saved, reopened, undone and made to forget.
+    Exit 3 when something is not as it must be.
     """
     from dataclasses import asdict
 

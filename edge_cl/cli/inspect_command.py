@@ -124,10 +124,8 @@ def _needs(bundle: Bundle, device: str, classes: int) -> list[tuple[str, object]
         ("memory of the learner", f"{needs.memory_bytes / 1e6:.1f} MB, Python and network apart"),
         ("state on disk", f"{needs.state_bytes / 1e6:.1f} MB"),
         ("learning moves", f"{needs.learn_bytes / 1e6:.1f} MB a sample"),
-        (
-            "which takes there",
-            f"{least:.1f} to {most:.1f} ms, says {profile.memory.source}",
-        ),
+        ("which takes there", f"at least {least:.1f} to {most:.1f} ms"),
+        ("copy rate from", profile.memory.source),
     ]
 
 

@@ -12,6 +12,8 @@ from edge_cl.arrays import F32
 from edge_cl.bundle import EncoderSpec
 from edge_cl.errors import BackendError
 
+_BATCH = 16  # pictures at a time: the memory of a run grows with them, its speed hardly
+
 
 def onnx_available() -> bool:
     """Say whether ONNX Runtime can be imported, without importing it."""
@@ -47,15 +49,14 @@ class OnnxRunner:
                 f"{spec.member} has inputs {names[0]} and outputs {outputs}, "
                 f"the manifest says {self._input} and {self._output}"
             )
-        first = self._session.get_inputs()[0].shape[0]
-        self._batch = first if isinstance(first, int) else None
+        fixed = isinstance(self._session.get_inputs()[0].shape[0], int)
+        self._batch = 1 if fixed else _BATCH
 
     def run(self, batch: NDArray[Any]) -> F32:
         """See `Runner.run`."""
         try:
-            if self._batch is None:
-                return self._once(batch)
-            return np.concatenate([self._once(batch[i : i + 1]) for i in range(len(batch))])
+            starts = range(0, len(batch), self._batch)
+            return np.concatenate([self._once(batch[i : i + self._batch]) for i in starts])
         except Exception as error:
             raise BackendError(f"ONNX Runtime failed: {error}") from error
 
