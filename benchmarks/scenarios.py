@@ -38,14 +38,6 @@ HEAVY = (
     "sklearn",
     "matplotlib",
 )
-    "torch",
-    "numba",
-    "onnxruntime",
-    "ai_edge_litert",
-    "tflite_runtime",
-    "sklearn",
-    "matplotlib",
-)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,7 +38,10 @@ def test_links_lead_somewhere(page):
 def test_python_in_the_text_runs_as_it_stands(page, tmp_path):
     for code in blocks(page, "python"):
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True
+            [sys.executable, "-W", "error", "-c", code],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout

@@ -19,7 +19,7 @@ Exit codes: [errors.md](errors.md).
 def main() -> None:
     """Print the page."""
     os.environ.update(COLUMNS="92", NO_COLOR="1", TERMINAL_WIDTH="92")
-    names = [""] + sorted(str(command.name) for command in app.registered_commands)
+    names = ["", *sorted(str(command.name) for command in app.registered_commands)]
     parts = [HEAD]
     for name in names:
         help_text = CliRunner().invoke(
