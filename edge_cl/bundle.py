@@ -272,7 +272,7 @@ def _decode_manifest(head: bytes, where: str) -> Manifest:
                 hint="update edge-cl, or export the bundle again",
             )
         return msgspec.json.decode(head, type=Manifest)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{where}: the manifest does not fit the schema: {error}") from error
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,11 +25,12 @@ from edge_cl import kernels
 from edge_cl.arrays import F32, F64, I16
 from edge_cl.bundle import Bundle
 from edge_cl.encoders import Encoder, open_encoder
-from edge_cl.errors import ForgetError, InputError, StateError
+from edge_cl.errors import EdgeCLError, ForgetError, InputError, StateError
 from edge_cl.features import FeatureMap, Identity, MapSpec, feature_map, map_named
 from edge_cl.heads import Head, HeadOptions, RidgeOptions, build_head, head_options
 from edge_cl.heads.gcv import RidgeChoice, choose_ridge
 from edge_cl.history import UNDO_DEPTH, History
+from edge_cl.interrupts import interrupts_wait
 from edge_cl.labels import Labels, checked_label
 from edge_cl.moments import Moments
 from edge_cl.results import Lesson, Prediction, Status
@@ -188,8 +190,11 @@ class Learner:
         """
         with self._lock:
             q, y = self._history.newest(count)
-            self._subtract(q, y)
-            self._history.drop(count)
+            with self._changing():
+                self._moments.subtract(q, y)
+                self._history.drop(count)
+                self._unsaved = True
+                self._head.update(q, y, -1)
             return tuple(self._labels.names[c] for c in y)
 
     def forget(self, x: ArrayLike, label: str) -> None:
@@ -207,8 +212,11 @@ class Learner:
             y = self._labels.known(label)
             if not self._moments.n[y]:
                 raise ForgetError(f"no sample of {label!r} is in")
-            self._subtract(q, np.array([y], np.int64))
-            self._history.discard(q[0], y)
+            with self._changing():
+                self._moments.subtract(q, np.array([y], np.int64))
+                self._history.discard(q[0], y)
+                self._unsaved = True
+                self._head.update(q, np.array([y], np.int64), -1)
 
     def merge(self, other: Learner | str | os.PathLike[str]) -> None:
         """Add what another learner, or the state of one, has learned; classes match by name.
@@ -229,15 +237,18 @@ class Learner:
         else:
             if other._encoder.sha256 != self._encoder.sha256 or other._map_spec != self._map_spec:
                 raise StateError("the other learner has another encoder or feature map")
+            if other._map.scale != self._map.scale:
+                raise StateError("the other learner's features are on another grid")
             with other._lock:
                 moments, labels = other._moments.copy(), other._labels.names
         with self._lock:
             names = self._labels.copy()
             y = np.array([names.index(label) for label in labels], np.int64)
-            self._moments.merge(moments, y)
-            self._labels = names
-            self._head.refresh()
-            self._unsaved = True
+            with self._changing():
+                self._moments.merge(moments, y)
+                self._labels = names
+                self._unsaved = True
+                self._head.refresh()
 
     def tune(self) -> RidgeChoice:
         """Choose ridge's λ by generalised cross-validation and use it from now on.
@@ -405,11 +416,12 @@ class Learner:
         before = len(self._labels)
         names = self._labels.copy()
         y = np.array([names.index(label) for label in labels], np.int64)
-        self._moments.add(q, y)
-        self._labels = names
-        self._head.update(q, y, +1)
-        self._history.extend(q, y)
-        self._unsaved = self._unsaved or len(q) > 0
+        with self._changing():
+            self._moments.add(q, y)
+            self._labels = names
+            self._history.extend(q, y)
+            self._unsaved = self._unsaved or len(q) > 0
+            self._head.update(q, y, +1)
         watch.lap("learn")
         return Lesson(
             samples=len(q),
@@ -442,10 +454,17 @@ class Learner:
         folder, mine = Path(other), self._store.folder if self._store else None
         return mine is not None and mine.exists() and folder.exists() and mine.samefile(folder)
 
-    def _subtract(self, q: I16, y: NDArray[np.int64]) -> None:
-        self._moments.subtract(q, y)
-        self._head.update(q, y, -1)
-        self._unsaved = True
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Change sums, labels and history as one; the head follows, or is solved again."""
+        with interrupts_wait():
+            try:
+                yield
+            except EdgeCLError:  # refused before anything was changed
+                raise
+            except BaseException:
+                self._head.refresh()
+                raise
 
     def _built(self, options: HeadOptions) -> Head:
         return build_head(

@@ -120,4 +120,9 @@ def inconsistency(m: Manifest) -> str:
     for what, value in (("scale", e.scale), ("mean_square_norm", e.mean_square_norm)):
         if not (math.isfinite(value) and value > 0):
             return f"the embedding's {what} must be a positive number, got {value}"
+    # Wider than any float32 features need; beyond, squares and quotients of these overflow
+    if not 2.0**-160 <= e.scale <= 2.0**160:
+        return f"the embedding's scale must be in 2^-160..2^160, got {e.scale}"
+    if not 1e-12 <= e.mean_square_norm / e.scale**2 <= 1e24:
+        return f"a mean_square_norm of {e.mean_square_norm} does not fit the scale {e.scale}"
     return ""

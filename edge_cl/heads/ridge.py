@@ -98,6 +98,8 @@ class Ridge:
     def update(self, q: I16, y: I64, sign: int) -> None:
         """See `Head.update`. Many samples at once, or the age limit, leave it to `scores`."""
         d, n = self._moments.d, len(q)
+        if not n:
+            return
         # After `restore` there is W but no P₀, and the moments have moved on already.
         if self._W is None or self._P is None or self._age + n > _AGE or n > d // 2:
             self.refresh()

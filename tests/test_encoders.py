@@ -1,0 +1,72 @@
+"""What surrounds a network: choosing it, and bringing a picture to its size."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from edge_cl import features_bundle
+from edge_cl.bundle import InputSpec
+from edge_cl.encoders import choose_encoder, open_encoder
+from edge_cl.encoders.picture import fit_picture
+from edge_cl.errors import BackendError, InputError
+
+
+def spec(height, width, fit="crop", resize="bilinear"):
+    return InputSpec(
+        kind="image",
+        shape=(height, width, 3),
+        dtype="uint8",
+        layout="HWC",
+        colour="RGB",
+        resize=resize,
+        fit=fit,
+    )
+
+
+SIDES = st.integers(1, 400)
+
+
+@given(SIDES, SIDES, st.integers(1, 300), st.integers(1, 300), st.sampled_from(["crop", "stretch"]))
+def test_any_picture_comes_to_the_size_of_the_network(height, width, to_height, to_width, fit):
+    grey = np.full((height, width, 3), 77, np.uint8)
+    fitted = fit_picture(grey, spec(to_height, to_width, fit))
+    assert fitted.shape == (to_height, to_width, 3) and fitted.dtype == np.uint8
+    assert (fitted == 77).all()
+
+
+@pytest.mark.parametrize("to", [96, 224, 240, 299])
+def test_every_width_of_a_strip_can_be_cropped(to):
+    """(29 / 224) * 224 > 29 in floating point."""
+    for side in range(1, 400):
+        picture = np.zeros((side, side + 1, 3), np.uint8)
+        fit_picture(picture, spec(to, to))
+        fit_picture(picture.swapaxes(0, 1), spec(to, to))
+
+
+def test_a_crop_keeps_the_centre():
+    picture = np.zeros((30, 90, 3), np.uint8)
+    picture[:, 30:60] = 200
+    assert (fit_picture(picture, spec(10, 10))[:, 1:-1] == 200).all()
+    assert (fit_picture(picture, spec(10, 10, "stretch"))[:, 0] == 0).all()
+
+
+def test_a_picture_of_the_right_size_is_untouched(rng):
+    picture = rng.integers(0, 256, (10, 12, 3), dtype=np.uint8)
+    assert_array_equal(fit_picture(picture, spec(10, 12)), picture)
+
+
+def test_ready_made_features_pass_as_they_are(rng):
+    x = rng.standard_normal((4, 3)).astype(np.float32)
+    encoder = open_encoder(features_bundle(x))
+    assert_array_equal(encoder.encode(x), x)
+    assert encoder.spec is None and encoder.d == 3
+    with pytest.raises(BackendError):
+        encoder.encode(x[:, :2])
+
+
+@pytest.mark.parametrize("wish", [{"runtime": "onnx"}, {"precision": "int8"}])
+def test_a_bundle_without_a_network_has_no_network_to_choose(wish):
+    with pytest.raises(InputError, match="ready-made"):
+        choose_encoder(features_bundle([[1.0]]), **wish)

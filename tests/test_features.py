@@ -1,0 +1,170 @@
+from fractions import Fraction
+
+import msgspec
+import numpy as np
+import oracles
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from strategies import SEEDS
+
+from edge_cl.bundle import EmbeddingSpec
+from edge_cl.errors import InputError
+from edge_cl.features import L2, Identity, RandomReLU, feature_map, grid_step, map_named, to_grid
+from edge_cl.sensor import features_bundle
+
+FLOATS = st.floats(-1e6, 1e6, width=32)
+STEPS = st.integers(-12, 6).map(lambda e: 2.0**e)
+
+
+def embedding(d, scale=1.0, mean_square_norm=1.0):
+    return EmbeddingSpec(d=d, scale=scale, signed=True, mean_square_norm=mean_square_norm)
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=8), STEPS)
+def test_the_grid_is_rational_rounding_and_clipping(values, scale):
+    x = np.array([values], np.float32)
+    expected = [oracles.grid(v, scale) for v in x[0]]
+    assert to_grid(x, scale)[0].tolist() == expected
+    mapped = feature_map(Identity(), embedding(len(values), scale))(x)
+    assert mapped.dtype == np.int16 and mapped[0].tolist() == expected
+
+
+def test_the_grid_holds_the_largest_float32():
+    x = np.array([[3.4e38, -3.4e38, 0.0, -0.0, 1e-45]], np.float32)
+    assert to_grid(x, 2.0**-11)[0].tolist() == [2047, -2047, 0, 0, 0]
+
+
+@given(st.floats(1e-30, 1e30))
+def test_grid_step_is_the_smallest_power_of_two_that_leaves_a_quarter(largest):
+    step = Fraction(grid_step(largest))
+    needed = Fraction(largest) * Fraction(5, 4) / 2047
+    assert step.numerator == 1 or step.denominator == 1
+    slack = 1 + Fraction(1, 1 << 50)  # the logarithm rounds
+    assert needed <= step * slack and step < 2 * needed * slack
+
+
+@pytest.mark.parametrize("largest", [0.0, -1.0, np.inf, np.nan])
+def test_a_grid_for_nothing_is_refused(largest):
+    with pytest.raises(InputError):
+        grid_step(largest)
+
+
+@given(SEEDS, st.integers(1, 9), st.floats(1e-3, 1e3))
+def test_l2_ignores_length_to_one_grid_step(seed, d, factor):
+    x = np.random.default_rng(seed).standard_normal((3, d)).astype(np.float32)
+    l2 = feature_map(L2(), embedding(d))
+    unit = x / np.linalg.norm(x.astype(float), axis=1, keepdims=True)
+    assert_allclose(l2(x) * l2.scale, unit, atol=l2.scale)
+    assert np.abs(l2(x * np.float32(factor)).astype(int) - l2(x)).max() <= 1
+
+
+@pytest.mark.parametrize("factor", [1e-45, 1e-30, 1.0, 1e30, 3e38])
+def test_l2_of_extreme_lengths_is_finite(factor):
+    l2 = feature_map(L2(), embedding(4))
+    q = l2(np.array([[factor] * 4, [0.0] * 4], np.float32))
+    assert_array_equal(q, [[1024] * 4, [0] * 4])
+
+
+@given(st.integers(1, 12), st.integers(1, 3), SEEDS, st.integers(0, 2**64 - 1))
+def test_random_relu_is_python_integer_arithmetic(d, octets, seed, key):
+    rng = np.random.default_rng(seed)
+    x = (rng.standard_normal((3, d)) * 100).astype(np.float32)
+    spec, space = RandomReLU(m=8 * octets, seed=key), embedding(d, 0.25, 1e4 * d)
+    relu = feature_map(spec, space)
+    shift = round(np.log2(relu.scale / space.scale))
+    B = oracles.signs(d, spec.m, key)
+    for row, h in zip(x, relu(x), strict=True):
+        q = [oracles.grid(v, space.scale) for v in row]
+        assert h.tolist() == oracles.random_relu(q, B, shift)
+
+
+def test_the_signs_are_pinned_for_ever():
+    relu = feature_map(RandomReLU(m=64, seed=7), embedding(16))
+    packed = relu._bits.tobytes()
+    assert packed[:8].hex() == "a4fbe929b83440df"
+    B = np.unpackbits(relu._bits, axis=1, bitorder="little").astype(int) * 2 - 1
+    assert B.tolist() == oracles.signs(16, 64, 7)
+
+
+@given(SEEDS, st.integers(0, 7))
+def test_a_row_is_mapped_alike_alone_and_in_company(seed, row):
+    x = np.random.default_rng(seed).standard_normal((8, 20)).astype(np.float32)
+    for spec in (Identity(), L2(), RandomReLU(m=1032, seed=3)):
+        a = feature_map(spec, embedding(20, 2.0**-9, 20.0))
+        assert_array_equal(a(x)[row], a(x[row : row + 1])[0])
+        assert a(x[:0]).shape == (0, a.d)
+
+
+def test_random_relu_seldom_saturates_and_uses_its_grid(rng):
+    x = rng.standard_normal((2000, 64)).astype(np.float32)
+    spec = features_bundle(x).manifest.embedding
+    relu = feature_map(RandomReLU(m=256), spec)
+    h = relu(x)
+    assert (h == 2047).mean() < 1e-3
+    assert h.max() > 500
+    mean_square = np.square(h * relu.scale, dtype=float).sum(axis=1).mean()
+    assert mean_square == pytest.approx(relu.mean_square_norm, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [
+        ("identity", Identity()),
+        ("l2", L2()),
+        ("random-relu", RandomReLU()),
+        ("random-relu:16", RandomReLU(m=16)),
+    ],
+)
+def test_maps_are_named_as_typed(name, spec):
+    assert map_named(name) == spec
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=type(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "L2", "l2:", "l2:8", "identity:1", "random-relu:x", "random-relu:-8", "random-relu:1.5"]
+    + ["random-relu: 8", "random-relu:٨", "random-relu:²", "random-relu:" + "9" * 5000],
+)
+def test_an_unknown_map_is_named_with_a_hint(name):
+    with pytest.raises(InputError, match="unknown feature map") as caught:
+        map_named(name)
+    assert "random-relu:M" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("spec", "d"),
+    [
+        (RandomReLU(m=0), 4),
+        (RandomReLU(m=12), 4),
+        (RandomReLU(m=1 << 16), 4),
+        (RandomReLU(seed=-1), 4),
+        (RandomReLU(seed=1 << 64), 4),
+        (RandomReLU(m=8), 8200),
+    ],
+)
+def test_a_map_that_could_not_be_exact_is_refused(spec, d):
+    with pytest.raises(InputError):
+        feature_map(spec, embedding(d))
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=20), st.integers(1, 4))
+def test_a_bundle_made_for_a_sample_holds_that_sample(values, d):
+    sample = np.resize(np.array(values, np.float32), (len(values), d))
+    assume(sample.any())
+    spec = features_bundle(sample).manifest.embedding
+    q = to_grid(sample, spec.scale)
+    assert (np.abs(q) < 2047).all()
+    assert np.abs(q).max() > 800
+    assert_allclose(q * spec.scale, sample, atol=spec.scale / 2)
+    assert spec.signed == bool((sample < 0).any())
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [[], [[]], [1.0], [[0.0]], [[np.nan]], [[np.inf]], [["a"]], [[1], [1, 2]], [[1j]], [[1e39]]],
+)
+def test_a_sample_that_shows_no_range_is_refused(sample):
+    with pytest.raises(InputError):
+        features_bundle(sample)

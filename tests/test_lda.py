@@ -1,0 +1,120 @@
+import numpy as np
+import oracles
+import pytest
+from head_cases import batch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+from sklearn.covariance import oas
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from strategies import SEEDS
+
+from edge_cl.errors import InputError
+from edge_cl.heads import LDAOptions
+from edge_cl.heads.lda import oas_shrinkage
+
+
+@st.composite
+def clouds(draw):
+    """Correlated classes with at least two samples each, far from the origin; q, y, k."""
+    d, k, n = draw(st.integers(1, 7)), draw(st.integers(2, 4)), draw(st.integers(10, 60))
+    rng = np.random.default_rng(draw(SEEDS))
+    y = np.concatenate([np.repeat(np.arange(k), 2), rng.integers(0, k, n)])
+    mixed = rng.standard_normal((len(y), d)) @ rng.standard_normal((d, d))
+    q = 300 * rng.standard_normal((k, d))[y] + 100 * mixed + 400 * rng.standard_normal(d)
+    return np.clip(q, -2047, 2047).astype(np.int16), y, k
+
+
+def up_to_an_offset(a):
+    return a - a.mean(axis=1, keepdims=True)
+
+
+@given(clouds(), st.sampled_from([0.02, 0.3, 1.0]))
+def test_scores_are_the_definition(cloud, rho):
+    q, y, k = cloud
+    x = q.astype(float)
+    r, d = oracles.centred(x, y, k), x.shape[1]
+    covariance = r.T @ r / (len(x) - k)
+    shrunk = (1 - rho) * covariance + rho * np.trace(covariance) / d * np.eye(d)
+    assert_allclose(
+        batch(LDAOptions(shrinkage=rho), q, y).scores(q),
+        oracles.lda_scores(x, y, k, shrunk, x),
+        rtol=1e-7,
+        atol=1e-7,
+    )
+
+
+@given(clouds(), st.sampled_from([0.01, 0.4]))
+def test_scores_are_those_of_scikit_learn_up_to_an_offset_a_row(cloud, rho):
+    q, y, k = cloud
+    x, d = q.astype(float), q.shape[1]
+    priors = np.full(k, 1 / k)
+    # scikit-learn pools with weights given by the priors: hand it our pooled covariance
+    r = oracles.centred(x, y, k)
+    covariance = r.T @ r / (len(x) - k)
+    shrunk = (1 - rho) * covariance + rho * np.trace(covariance) / d * np.eye(d)
+
+    class Given:
+        def fit(self, _):
+            self.covariance_ = shrunk
+            return self
+
+    reference = LinearDiscriminantAnalysis(
+        solver="lsqr", priors=priors, covariance_estimator=Given()
+    ).fit(x, y)
+    ours = batch(LDAOptions(shrinkage=rho), q, y)
+    theirs = x @ reference.coef_.T + reference.intercept_ if k > 2 else None
+    if theirs is not None:
+        assert_allclose(
+            up_to_an_offset(ours.scores(q)), up_to_an_offset(theirs), rtol=1e-6, atol=1e-6
+        )
+    assert_allclose(ours.head.probabilities(ours.scores(q)), reference.predict_proba(x), atol=1e-6)
+
+
+@given(clouds())
+def test_oas_is_that_of_scikit_learn(cloud):
+    q, y, k = cloud
+    r = oracles.centred(q.astype(float), y, k)
+    # n rows that have the pooled covariance S / (N - k) and N - k of them: rotate, drop zeros
+    n = len(q) - k
+    rotated = np.linalg.svd(r, full_matrices=False)
+    rows = np.zeros((n, q.shape[1]))
+    m = min(n, len(rotated.S))
+    rows[:m] = rotated.S[:m, None] * rotated.Vh[:m]
+    covariance = r.T @ r / n
+    if len(r.T) > 1:
+        _, rho = oas(rows, assume_centered=True)
+        assert oas_shrinkage(covariance, n) == pytest.approx(rho, rel=1e-6)
+    assert 0 <= oas_shrinkage(covariance, n) <= 1
+
+
+@given(clouds())
+def test_the_default_shrinks_by_oas(cloud):
+    q, y, k = cloud
+    r = oracles.centred(q.astype(float), y, k)
+    rho = oas_shrinkage(r.T @ r / (len(q) - k), len(q) - k)
+    assert_allclose(
+        batch(LDAOptions(), q, y).scores(q),
+        batch(LDAOptions(shrinkage=max(rho, 1e-6)), q, y).scores(q),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+def test_the_published_streaming_recursion_is_another_rule(rng):
+    k, d = 5, 8
+    y = np.tile(np.arange(k), 5)
+    q = (900 * rng.standard_normal((k, d))[y] + 40 * rng.standard_normal((25, d))).clip(-2047, 2047)
+    x = q.astype(np.int16).astype(float)
+    r = oracles.centred(x, y, k)
+    exact, published = r.T @ r / len(x), oracles.published_streaming_covariance(x, y, k)
+    assert np.linalg.norm(published - exact) > 3 * np.linalg.norm(exact)
+    ours = batch(LDAOptions(shrinkage=1e-6), x.astype(np.int16), y).scores(x.astype(np.int16))
+    theirs = oracles.lda_scores(x, y, k, published * len(x) / (len(x) - k), x)
+    assert np.abs(up_to_an_offset(ours) - up_to_an_offset(theirs)).max() > 1.0
+
+
+@pytest.mark.parametrize("shrinkage", [0.0, 1e-7, 1.1, -0.1, np.nan, np.inf])
+def test_a_shrinkage_that_leaves_no_inverse_is_refused(shrinkage):
+    with pytest.raises(InputError, match="shrinkage"):
+        LDAOptions(shrinkage=shrinkage)

@@ -1,0 +1,349 @@
+import contextlib
+import os
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from attacks import states as attacks
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from edge_cl import Learner, features_bundle
+from edge_cl.errors import EdgeCLError, StateError, StorageError
+from edge_cl.store import MAX_HEADER_BYTES, Store, _decode
+
+BUNDLE = features_bundle([[1.0, -1.0, 1.0]])
+OTHER = features_bundle([[2.0, 1.0, 2.0]])
+X = np.random.default_rng(0).standard_normal((30, 3)).astype(np.float32)
+LABELS = [f"class {i % 3}" for i in range(30)]
+
+
+def taught(folder, **options):
+    learner = Learner.open(folder, bundle=BUNDLE, **options)
+    for x, label in zip(X, LABELS, strict=True):
+        learner.learn(x, label)
+        learner.predict(x)
+    return learner
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A state folder with a snapshot in it."""
+    with taught(tmp_path / "state"):
+        pass
+    return tmp_path / "state"
+
+
+@pytest.mark.parametrize("head", ["ridge", "lda", "ncm", "ncm-euclidean"])
+@pytest.mark.parametrize("feature_map", ["identity", "l2", "random-relu:64"])
+def test_reopening_gives_the_same_bits(tmp_path, head, feature_map):
+    with taught(tmp_path, head=head, feature_map=feature_map) as learner:
+        learner.forget(X[3], LABELS[3])
+        scores, status = learner.scores(X), learner.status
+    with Learner.open(tmp_path) as again:
+        assert_array_equal(again.scores(X), scores)
+        assert not again.status.unsaved
+        for name in ("samples_per_class", "undoable", "head", "feature_map", "saturated_share"):
+            assert getattr(again.status, name) == getattr(status, name)
+        again.undo(29)
+        assert again.status.samples == 0
+
+
+def test_saving_again_writes_the_same_state(saved):
+    before = Store(saved, read_only=True).load()
+    with Learner.open(saved) as learner:
+        learner.save()
+    assert not refused(saved / "snapshot.safetensors", None, before)
+
+
+def test_learning_nothing_after_reopening_changes_no_bit(saved):
+    with Learner.open(saved) as learner:
+        before = learner.scores(X)
+        learner.learn_many([], [])
+        assert_array_equal(learner.scores(X), before)
+        assert not learner.status.unsaved
+
+
+def test_the_bundle_that_was_given_is_kept_with_the_state(tmp_path):
+    Learner.open(tmp_path / "a", bundle=BUNDLE).close()
+    with Learner.open(tmp_path / "a") as learner:
+        assert learner.bundle.sha256 == BUNDLE.sha256
+
+
+def test_a_state_is_private_to_its_owner(saved):
+    assert (saved / "snapshot.safetensors").stat().st_mode & 0o077 == 0
+
+
+# -- damage --------------------------------------------------------------------------------
+
+
+def refused(path, data, good):
+    """The reader raises StateError, or has read exactly the good state."""
+    if data is not None:
+        path.write_bytes(data)
+    try:
+        state = Store(path.parent, read_only=True).load()
+    except StateError as error:
+        assert str(error).count("\n") == 0
+        return True
+    assert state.header == good.header
+    for name, a in {**good.tensors, **good.head}.items():
+        assert_array_equal({**state.tensors, **state.head}[name], a)
+    return False
+
+
+@pytest.mark.parametrize("kind", ["one bit", "one byte", "a zeroed page", "three bytes"])
+def test_thousands_of_damaged_snapshots_are_refused(saved, kind):
+    path = saved / "snapshot.safetensors"
+    good, state = path.read_bytes(), Store(saved, read_only=True).load()
+    chance, through = random.Random(kind), 0
+    for _ in range(1500):
+        data = bytearray(good)
+        position = chance.randrange(len(data))
+        if kind == "one bit":
+            data[position] ^= 1 << chance.randrange(8)
+        elif kind == "a zeroed page":
+            data[position : position + 64] = bytes(len(data[position : position + 64]))
+        else:
+            for _ in range(1 if kind == "one byte" else 3):
+                data[chance.randrange(len(data))] = chance.randrange(256)
+        through += not refused(path, bytes(data), state)
+    assert through < 60  # blanks of the header, a byte that was what it became
+
+
+def test_every_truncation_is_refused(saved):
+    path = saved / "snapshot.safetensors"
+    good, state = path.read_bytes(), Store(saved, read_only=True).load()
+    assert all(refused(path, good[:end], state) for end in range(len(good)))
+    assert refused(path, good + b"\0", state)
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_refused(noise):
+    with pytest.raises(StateError):
+        _decode(noise, "noise")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        (1 << 62).to_bytes(8, "little") + b"{}",
+        (MAX_HEADER_BYTES + 1).to_bytes(8, "little") + b"{}",
+        (200_000).to_bytes(8, "little") + b'{"__metadata__":' + b"[" * 199_984,
+        (2).to_bytes(8, "little") + b"{}",
+        (4).to_bytes(8, "little") + b"\xff\xff\xff\xff",
+        (36).to_bytes(8, "little") + b'{"__metadata__":{"edge_cl":"\xff","sh":1}',
+    ],
+)
+def test_headers_that_lie_are_refused(data):
+    with pytest.raises(StateError):
+        _decode(data, "forged")
+
+
+def forgeries():
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:
+        taught(folder).close()
+        data = (Store.snapshot.fget(Store(folder_of(folder), read_only=True))).read_bytes()
+    return [pytest.param(forged, id=what) for what, forged in attacks.forgeries(data)]
+
+
+def folder_of(name):
+    from pathlib import Path
+
+    return Path(name)
+
+
+@pytest.mark.parametrize("forged", forgeries())
+def test_a_forged_state_is_refused_by_whoever_opens_or_merges_it(saved, forged):
+    (saved / "snapshot.safetensors").write_bytes(forged)
+    with pytest.raises(StateError):
+        Learner.open(saved)
+    learner = Learner.open(bundle=BUNDLE)
+    learner.learn(X[0], "a")
+    before = learner.scores(X), learner.status
+    # A merge reads neither the head nor the undo history: it may succeed on a forged one
+    with contextlib.suppress(StateError):
+        learner.merge(saved)
+        return
+    assert_array_equal(learner.scores(X), before[0])
+    assert learner.status == before[1]
+
+
+def test_a_refused_state_is_left_alone_and_unlocked(saved):
+    path = saved / "snapshot.safetensors"
+    good = path.read_bytes()
+    path.write_bytes(good[:-1])
+    with pytest.raises(StateError) as caught:
+        Learner.open(saved)
+    assert caught.value.hint
+    assert path.read_bytes() == good[:-1]
+    path.write_bytes(good)
+    Learner.open(saved).close()
+
+
+@pytest.mark.parametrize("member", ["encoder.edgecl"])
+def test_a_damaged_kept_bundle_is_refused(saved, member):
+    data = bytearray((saved / member).read_bytes())
+    data[len(data) // 2] ^= 1
+    (saved / member).write_bytes(data)
+    with pytest.raises(EdgeCLError):
+        Learner.open(saved)
+
+
+# -- who may open, and with what ------------------------------------------------------------
+
+
+def test_another_encoder_is_refused_and_named(saved):
+    with pytest.raises(StateError, match="was learned with encoder") as caught:
+        Learner.open(saved, bundle=OTHER)
+    assert "its own bundle" in caught.value.hint
+    Learner.open(saved).close()  # what was kept is as it was
+
+
+def test_another_map_is_refused(saved):
+    with pytest.raises(StateError, match="l2"):
+        Learner.open(saved, feature_map="l2")
+    Learner.open(saved, feature_map="identity").close()
+
+
+OPEN = "import sys, edge_cl; edge_cl.Learner.open(sys.argv[1], read_only=sys.argv[2] == 'r')"
+
+
+def opened_elsewhere(folder, how):
+    return subprocess.run(
+        [sys.executable, "-c", OPEN, str(folder), how], capture_output=True, text=True
+    ).stderr
+
+
+def test_one_writer_and_any_number_of_readers(saved):
+    with Learner.open(saved):
+        assert "StorageError" in opened_elsewhere(saved, "w")
+        assert opened_elsewhere(saved, "r") == ""
+        with pytest.raises(StorageError, match="in use"):
+            Learner.open(saved)
+        with Learner.open(saved, read_only=True) as reader:
+            assert reader.status.samples == 30
+    assert opened_elsewhere(saved, "w") == ""
+
+
+def test_a_killed_writer_leaves_no_lock(saved):
+    code = OPEN + "; import os; os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", code, str(saved), "w"], check=False)
+    Learner.open(saved).close()
+
+
+def test_a_reader_writes_nothing(saved):
+    before = {p.name: p.read_bytes() for p in saved.iterdir()}
+    with Learner.open(saved, read_only=True, head="lda") as reader:
+        reader.learn(X[0], "new")
+        with pytest.raises(StorageError, match="reading only"):
+            reader.save()
+    assert {p.name: p.read_bytes() for p in saved.iterdir()} == before
+
+
+def test_a_closed_learner_never_writes_again(saved):
+    learner = Learner.open(saved)
+    learner.close()
+    learner.close()
+    before = (saved / "snapshot.safetensors").read_bytes()
+    learner.learn(X[0], "new")
+    with Learner.open(saved):  # somebody else's turn
+        for write in (learner.save, learner.close):
+            with pytest.raises(EdgeCLError):
+                write()
+    assert (saved / "snapshot.safetensors").read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_is_a_storage_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StorageError):
+            Learner.open(folder, bundle=BUNDLE)
+    with pytest.raises(StateError):
+        Learner.open(tmp_path / "file", bundle=BUNDLE, read_only=True)
+
+
+# -- a disk that refuses --------------------------------------------------------------------
+
+FULL = """
+import resource, sys, signal, numpy as np
+from edge_cl import Learner
+from edge_cl.errors import StorageError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+learner = Learner.open(sys.argv[1])
+learner.learn_many(np.ones((9, 3)), ["another class"] * 9)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+for _ in range(2):
+    try:
+        learner.save()
+    except StorageError as error:
+        print("refused:", error)
+assert learner.status.unsaved and learner.status.samples == 39
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+if sys.argv[3] == "retry":
+    learner.close()
+"""
+
+
+@pytest.mark.parametrize("limit", [0, 1, 100, 1000])
+@pytest.mark.parametrize("then", ["retry", "give up"])
+def test_a_full_disk_is_reported_and_the_old_snapshot_stays(saved, limit, then):
+    before, names = (saved / "snapshot.safetensors").read_bytes(), sorted(os.listdir(saved))
+    out = subprocess.run(
+        [sys.executable, "-c", FULL, str(saved), str(limit), then], capture_output=True, text=True
+    )
+    assert out.returncode == 0, out.stderr
+    assert out.stdout.count("refused: cannot write") == 2
+    assert sorted(os.listdir(saved)) == names
+    if then == "give up":
+        assert (saved / "snapshot.safetensors").read_bytes() == before
+    with Learner.open(saved) as learner:
+        assert learner.status.samples == (39 if then == "retry" else 30)
+
+
+@pytest.mark.parametrize("call", ["fsync", "fchmod", "replace"])
+def test_a_write_that_fails_at_any_step_leaves_no_trace(saved, monkeypatch, call):
+    before = {p.name: p.read_bytes() for p in saved.iterdir()}
+    learner = Learner.open(saved)
+    learner.learn(X[0], "new")
+
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    if call == "replace":
+        monkeypatch.setattr("pathlib.Path.replace", fail)
+    else:
+        monkeypatch.setattr(os, call, fail)
+    with pytest.raises(StorageError, match="Input/output error"):
+        learner.save()
+    monkeypatch.undo()
+    assert {p.name: p.read_bytes() for p in saved.iterdir()} == before
+    assert learner.status.unsaved
+    learner.close()
+
+
+def test_a_kill_at_any_moment_leaves_the_old_or_the_new(saved):
+    """Not the power-cut test: the page cache survives a kill."""
+    code = (
+        "import sys, edge_cl, numpy as np\n"
+        "l = edge_cl.Learner.open(sys.argv[1]); print('ready', flush=True)\n"
+        "while True: l.learn(np.ones(3), 'more'); l.save()"
+    )
+    for delay in (0.0, 0.01, 0.03):
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, str(saved)], stdout=subprocess.PIPE, text=True
+        )
+        child.stdout.readline()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(delay)
+        child.kill()
+        child.communicate()
+        with Learner.open(saved, read_only=True) as learner:
+            status = learner.status
+            assert status.samples - status.samples_per_class.get("more", 0) == 30
+            assert np.isfinite(learner.scores(X)).all()
