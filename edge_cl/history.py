@@ -46,7 +46,7 @@ class History:
         ------
         ForgetError : there are not that many.
         """
-        if not 1 <= count <= len(self):
+        if not isinstance(count, int) or not 1 <= count <= len(self):
             raise ForgetError(
                 f"expected to undo 1..{len(self)} samples, got {count}",
                 hint=f"of all that was learned, the last {UNDO_DEPTH} samples can be undone",

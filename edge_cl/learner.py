@@ -71,6 +71,7 @@ class Learner:
         self._store: Store | None = None
         self._unsaved = False
         self._lock = threading.RLock()
+        self._saving = threading.RLock()  # taken before `_lock`, never after it
 
     @classmethod
     def open(
@@ -200,8 +201,9 @@ class Learner:
     def forget(self, x: ArrayLike, label: str) -> None:
         """Take back one input that was learned with `label`, whenever that was.
 
-        Afterwards everything is, bit for bit, as if it had never been learned. The sums
-        cannot prove that `x` was learned; they refuse what is provably impossible.
+        Afterwards the sums are, bit for bit, as if it had never been learned, and so are the
+        scores up to rounding. The sums cannot prove that `x` was learned; they refuse what is
+        provably impossible.
 
         Raises
         ------
@@ -309,30 +311,24 @@ class Learner:
         ------
         StorageError : the disk refused, or there is no folder; the old snapshot stays.
         """
-        with self._lock:
+        with self._saving:
             if self._store is None:
                 raise StateError("this learner was opened without a state folder")
-            header = StateHeader(
-                bundle_name=self._bundle.name,
-                bundle_sha256=self._bundle.sha256,
-                encoder_sha256=self._encoder.sha256,
-                d=self._moments.d,
-                scale=self._map.scale,
-                map=self._map_spec,
-                head=self._options,
-                labels=self._labels.names,
-                saturated=self._moments.saturated,
-            )
-            tensors = {**self._moments.tensors(), **self._history.tensors()}
-            self._store.save(Saved(header=header, tensors=tensors, head=self._head.tensors()))
-            self._unsaved = False
+            with self._lock:
+                saved = self._snapshot()
+                self._unsaved = False
+            try:
+                self._store.save(saved)  # the disk is slow: answers need not wait for it
+            except BaseException:
+                self._unsaved = True
+                raise
 
     def close(self, *, save: bool = True) -> None:
         """Save what is unsaved, if there is a folder to save to, and release it.
 
         With `save=False` what is unsaved is let go: the folder keeps the last snapshot.
         """
-        with self._lock:
+        with self._saving:
             if self._store is None:
                 return
             try:
@@ -473,6 +469,21 @@ class Learner:
             scale=self._map.scale,
             mean_square_norm=self._map.mean_square_norm,
         )
+
+    def _snapshot(self) -> Saved:
+        header = StateHeader(
+            bundle_name=self._bundle.name,
+            bundle_sha256=self._bundle.sha256,
+            encoder_sha256=self._encoder.sha256,
+            d=self._moments.d,
+            scale=self._map.scale,
+            map=self._map_spec,
+            head=self._options,
+            labels=self._labels.names,
+            saturated=self._moments.saturated,
+        )
+        tensors = {**self._moments.tensors(), **self._history.tensors()}
+        return Saved(header=header, tensors=tensors, head=self._head.tensors())
 
     def _restore(self, saved: Saved) -> None:
         self._moments = saved_moments(saved)

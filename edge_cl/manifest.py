@@ -120,6 +120,8 @@ def inconsistency(m: Manifest) -> str:
     for what, value in (("scale", e.scale), ("mean_square_norm", e.mean_square_norm)):
         if not (math.isfinite(value) and value > 0):
             return f"the embedding's {what} must be a positive number, got {value}"
+    if math.frexp(e.scale)[0] != 0.5:  # only then is dividing by it exact
+        return f"the embedding's scale must be a power of two, got {e.scale}"
     # Wider than any float32 features need; beyond, squares and quotients of these overflow
     if not 2.0**-160 <= e.scale <= 2.0**160:
         return f"the embedding's scale must be in 2^-160..2^160, got {e.scale}"

@@ -156,7 +156,8 @@ def _encode(saved: Saved) -> bytes:
     header = msgspec.json.encode(saved.header, order="sorted").decode()
     tensors = {**saved.tensors, **{f"head.{name}": a for name, a in saved.head.items()}}
     tensors = {name: np.ascontiguousarray(a) for name, a in tensors.items()}
-    return save(tensors, {"edge_cl": header, "sha256": _digest(header, tensors)})
+    # One entry: safetensors writes several in an order that changes from run to run
+    return save(tensors, {"edge_cl": f"{_digest(header, tensors)} {header}"})
 
 
 def _decode(data: bytes, where: str) -> Saved:
@@ -169,7 +170,7 @@ def _decode(data: bytes, where: str) -> Saved:
     if len(data) < 8 or length > min(MAX_HEADER_BYTES, len(data) - 8):
         raise StateError(f"{damaged}: it is cut short", hint=hint)
     try:
-        metadata = msgspec.json.decode(data[8 : 8 + length], type=_Preamble).metadata
+        entry = msgspec.json.decode(data[8 : 8 + length], type=_Preamble).metadata.edge_cl
         tensors = load(data)
     except (
         msgspec.MsgspecError,
@@ -180,9 +181,10 @@ def _decode(data: bytes, where: str) -> Saved:
         TypeError,
     ) as error:
         raise StateError(f"{damaged}: {error}", hint=hint) from error
-    if metadata.sha256 != _digest(metadata.edge_cl, tensors):
+    digest, _, text = entry.partition(" ")
+    if digest != _digest(text, tensors):
         raise StateError(f"{damaged}: its digest does not match", hint=hint)
-    header = _decode_header(metadata.edge_cl, where)
+    header = _decode_header(text, where)
     own = {name: a for name, a in tensors.items() if name in _TENSORS}
     head = {name[5:]: a for name, a in tensors.items() if name.startswith("head.")}
     if set(own) != _TENSORS or len(own) + len(head) != len(tensors):
@@ -192,7 +194,6 @@ def _decode(data: bytes, where: str) -> Saved:
 
 class _Metadata(msgspec.Struct):
     edge_cl: str
-    sha256: str
 
 
 class _Preamble(msgspec.Struct):

@@ -7,6 +7,7 @@ import sys
 import warnings
 import zipfile
 
+import msgspec
 import numpy as np
 import pytest
 from attacks import bundles as attacks
@@ -281,3 +282,10 @@ def test_a_grid_step_of_any_size_is_refused_or_works(scale, name):
     learner = Learner.open(bundle=bundle, head=name)
     learner.learn_many([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]], ["a", "b"])
     assert sum(learner.predict([1.0, 2.0, 3.0]).probabilities.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("scale", [0.003, 3.0, 0.1])
+def test_a_grid_step_that_is_no_power_of_two_is_refused(scale):
+    embedding = msgspec.structs.replace(MANIFEST.embedding, scale=scale)
+    with pytest.raises(InputError, match="power of two"):
+        pack_bundle(msgspec.structs.replace(MANIFEST, embedding=embedding), FILES)

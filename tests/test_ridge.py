@@ -70,7 +70,7 @@ def test_a_tiny_ridge_on_rank_deficient_data_still_answers(seed, exponent):
     assert_array_equal(scores.argmax(axis=1), y)
 
 
-@pytest.mark.parametrize("ridge", [1e-300, 1e-100, 1e-25, 1e-12])
+@pytest.mark.parametrize("ridge", [1e-307, 1e-100, 1e-25, 1e-12])
 def test_contradicting_labels_of_one_row_average_however_small_the_ridge(ridge, rng):
     follower, row = Follower(RidgeOptions(ridge=ridge), 12), rng.integers(-900, 900, (1, 12))
     row = row.astype(np.int16)
@@ -84,7 +84,22 @@ def test_contradicting_labels_of_one_row_average_however_small_the_ridge(ridge, 
         assert_allclose(follower.scores(row)[0, :2][seen], share[seen], atol=1e-2)
 
 
-@pytest.mark.parametrize("ridge", [1e-300, 1e-30, 1e30, 1e300])
+@pytest.mark.parametrize("ridge", [1e-4, 1e-8])
+def test_few_rows_under_a_small_ridge_are_fitted_while_they_come_and_go(ridge, rng):
+    """Fewer rows than features: each has a leverage near one."""
+    n, d = 120, 100
+    q, y = rng.integers(-900, 900, (n, d)).astype(np.int16), np.arange(n) % 3
+    follower = Follower(RidgeOptions(ridge=ridge), d)
+    for i in range(n):
+        follower.learn(q[i : i + 1], y[i : i + 1])
+        follower.scores(q[:1])
+    for i in range(n - 1, 40, -1):
+        follower.forget(q[i : i + 1], y[i : i + 1])
+        if i < 80:
+            assert_allclose(follower.scores(q[:i]), oracles.one_hot(y[:i], 3), atol=1e-4)
+
+
+@pytest.mark.parametrize("ridge", [1e-307, 1e-30, 1e30, 1e300])
 def test_an_extreme_ridge_gives_numbers(ridge, rng):
     q, y = rng.integers(-900, 900, (30, 5)).astype(np.int16), np.arange(30) % 3
     follower = Follower(RidgeOptions(ridge=ridge), 5)

@@ -54,7 +54,6 @@ _PENDING = 64  # rows of A before they enter P₀
 _BAND = 128  # rows of P₀ at a time
 _AGE = 4096  # samples before P₀ and W are computed anew
 _SMALLEST_PIVOT = 1e-6  # of s in (3), below which digits would be lost
-_LARGEST_PIVOT = 1e8  # above, as many digits of P₀ would be: a new direction under a tiny λ
 
 
 class RidgeOptions(msgspec.Struct, frozen=True, kw_only=True, tag="ridge"):
@@ -162,7 +161,7 @@ class Ridge:
         """Apply (3) and (4) to one sample; False where digits would be lost."""
         g, row = self._g, self._rows
         s = 1.0 + sign * kernels.corrected_product(P, self._A, self._w, row, x, g)  # (3)
-        if not _SMALLEST_PIVOT < s < _LARGEST_PIVOT:
+        if not _SMALLEST_PIVOT < s < math.inf:
             return False
         r = -(x @ W)
         r[label] += 1.0

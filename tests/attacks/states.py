@@ -13,12 +13,12 @@ def taken_apart(data):
     """Header as a dict, and the tensors."""
     length = int.from_bytes(data[:8], "little")
     preamble = json.loads(data[8 : 8 + length])
-    return json.loads(preamble["__metadata__"]["edge_cl"]), dict(load(data))
+    return json.loads(preamble["__metadata__"]["edge_cl"][65:]), dict(load(data))
 
 
 def put_together(header, tensors):
     text = msgspec.json.encode(header, order="sorted").decode()
-    return save(tensors, {"edge_cl": text, "sha256": _digest(text, tensors)})
+    return save(tensors, {"edge_cl": f"{_digest(text, tensors)} {text}"})
 
 
 def forgeries(data):
