@@ -25,7 +25,7 @@ from edge_cl import kernels
 from edge_cl.arrays import F32, F64, I16
 from edge_cl.bundle import Bundle
 from edge_cl.encoders import Encoder, open_encoder
-from edge_cl.errors import EdgeCLError, ForgetError, InputError, StateError
+from edge_cl.errors import EdgeCLError, ForgetError, InputError, StateError, StorageError
 from edge_cl.features import FeatureMap, Identity, MapSpec, feature_map, map_named
 from edge_cl.heads import Head, HeadOptions, RidgeOptions, build_head, head_options
 from edge_cl.heads.gcv import RidgeChoice, choose_ridge
@@ -126,6 +126,10 @@ class Learner:
                 learner._restore(saved)
             if store is None and folder is not None:
                 store = Store(folder, read_only=read_only)
+                if store.snapshot.exists():
+                    raise StorageError(
+                        f"another process made {folder} just now", hint="open it again"
+                    )
             if store and saved is None and keep and not read_only:
                 store.save_bundle(opened.archive())
             learner._store = store

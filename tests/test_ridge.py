@@ -11,9 +11,10 @@ from strategies import SEEDS, samples
 
 from edge_cl.errors import InputError
 from edge_cl.heads import RidgeOptions
+from edge_cl.heads import ridge as ridge_module
 from edge_cl.heads.gcv import choose_ridge
 from edge_cl.heads.masked import simplex_projection
-from edge_cl.heads.ridge import _AGE, _PENDING
+from edge_cl.heads.ridge import _PENDING
 from edge_cl.moments import Moments
 
 EPS = np.finfo(float).eps
@@ -42,11 +43,13 @@ def test_after_every_sample_the_weights_are_the_batch_solution(stream, exponent)
 
 @pytest.mark.parametrize("lam", [1e-3, 1.0, 1e3, 1e6])
 @pytest.mark.parametrize("d", [3, 20])
-def test_crossing_the_fold_and_the_age_changes_nothing(lam, d, rng):
-    n = _AGE + 2 * _PENDING
+def test_crossing_the_fold_and_the_age_changes_nothing(lam, d, rng, monkeypatch):
+    age = 1000  # sooner than in earnest
+    monkeypatch.setattr(ridge_module, "_AGE", age)
+    n = age + 2 * _PENDING
     q, y = rng.integers(-900, 900, (n, d)).astype(np.int16), rng.integers(0, 4, n)
     follower = Follower(RidgeOptions(ridge=lam), d)
-    edges = {e + s for e in (_PENDING, 2 * _PENDING, _AGE, n - 1) for s in range(-2, 3)}
+    edges = {e + s for e in (_PENDING, 2 * _PENDING, age, n - 1) for s in range(-2, 3)}
     for i in range(n):
         follower.learn(q[i : i + 1], y[i : i + 1])
         follower.scores(q[:1])

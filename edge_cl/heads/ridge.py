@@ -52,7 +52,7 @@ DEFAULT_RIDGE = 0.3  # in units of the bundle's E‖x‖²; docs/decisions/0004
 
 _PENDING = 64  # rows of A before they enter P₀
 _BAND = 128  # rows of P₀ at a time
-_AGE = 4096  # samples before P₀ and W are computed anew
+_AGE = 1 << 16  # samples before P₀ and W are computed anew; docs/decisions/0003
 _SMALLEST_PIVOT = 1e-6  # of s in (3), below which digits would be lost
 
 
