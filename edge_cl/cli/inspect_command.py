@@ -104,7 +104,7 @@ def _print(bundle: Bundle, path: Path, cosine: tuple[float, float] | None) -> No
     if not m.encoders:
         rows.append(("encoder", "none: the features come ready-made"))
     rows += [(f"made with {tool}", version) for tool, version in m.tools.items()]
-    rows += _flat("report", _report(bundle))
+    rows += _report_rows(_report(bundle))
     if cosine is not None:
         rows.append(("parity", f"mean cosine {cosine[0]:.4f}, worst {cosine[1]:.4f}"))
     pairs(rows)
@@ -142,17 +142,43 @@ def _report(bundle: Bundle) -> Any:
         raise BundleError(f"report.json is not JSON: {error}") from error
 
 
-def _flat(name: str, value: Any) -> list[tuple[str, object]]:
-    """Return nested JSON as lines `report, sizes, int8: 4.9`; long lists are left to --json."""
-    if isinstance(value, dict):
-        return [row for key, inner in value.items() for row in _flat(f"{name}, {key}", inner)]
-    if isinstance(value, list):
-        return [row for i, inner in enumerate(value) for row in _flat(f"{name}, {i + 1}", inner)][
-            :16
-        ]
-    if value is None:
+def _report_rows(report: Any) -> list[tuple[str, object]]:
+    """Return what our exporter found as lines; another's report is left to --json."""
+    import msgspec
+
+    class Accuracy(msgspec.Struct):
+        float_features: float
+        deployed: float
+        tested: int
+
+    class Found(msgspec.Struct):
+        pictures: int
+        cosine_mean: float
+        cosine_worst: float
+        nearest_mean: Accuracy | None = None
+        ridge: Accuracy | None = None
+
+    class Report(msgspec.Struct):
+        calibration_pictures: int
+        encoders: dict[str, Found]
+
+    if report is None:
         return []
-    return [(name, f"{value:.4g}" if isinstance(value, float) else value)]
+    try:
+        known = msgspec.convert(report, Report)
+    except msgspec.ValidationError:
+        return [("report", "of a kind not known here: see --json")]
+    rows: list[tuple[str, object]] = [
+        ("calibrated on", f"{known.calibration_pictures} pictures"),
+    ]
+    for member, found in known.encoders.items():
+        cosine = f"cosine mean {found.cosine_mean:.4f}, worst {found.cosine_worst:.4f}"
+        rows.append((f"{member} against float", f"{cosine} ({found.pictures} other pictures)"))
+        for head, accuracy in (("ridge", found.ridge), ("nearest mean", found.nearest_mean)):
+            if accuracy is not None:
+                gap = f"{accuracy.deployed:.3f} (float {accuracy.float_features:.3f})"
+                rows.append((f"{member}, {head}", f"{gap}, {accuracy.tested} tested"))
+    return rows
 
 
 def _parity(bundle: Bundle, runtime: str | None, precision: str | None) -> tuple[float, float]:
