@@ -6,7 +6,6 @@ Processes are started anew where start-up counts, so that nothing is warm by acc
 
 from __future__ import annotations
 
-import gzip
 import json
 import statistics
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fashion import encode_grey, read_idx
 
 from edge_cl.assets import shipped_bundle
 from edge_cl.bench import bench
@@ -274,15 +274,10 @@ def _fashion_features(
     which: tuple[Bundle, str] | None,
     rows: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    from PIL import Image
-
     folder = _need(resources.fashion)
-    pictures = np.concatenate(
-        [_idx(folder, "train-images-idx3-ubyte")[:20000], _idx(folder, "t10k-images-idx3-ubyte")]
-    )
-    y = np.concatenate(
-        [_idx(folder, "train-labels-idx1-ubyte")[:20000], _idx(folder, "t10k-labels-idx1-ubyte")]
-    ).astype(np.int64)
+    parts = [("train", slice(20000)), ("t10k", slice(None))]
+    pictures = np.concatenate([read_idx(folder, f"{p}-images-idx3-ubyte")[n] for p, n in parts])
+    y = np.concatenate([read_idx(folder, f"{p}-labels-idx1-ubyte")[n] for p, n in parts])
     if rows is not None:
         pictures, y = pictures[rows], y[rows]
     encoder = (
@@ -290,19 +285,7 @@ def _fashion_features(
         if which is None
         else open_encoder(which[0], runtime="onnx", precision=which[1], threads=2)
     )
-    x = []
-    for picture in pictures:
-        large = Image.fromarray(picture).resize((224, 224), Image.Resampling.BICUBIC)
-        rgb = np.repeat(np.asarray(large)[:, :, None], 3, axis=2)
-        x.append(encoder.encode(encoder.prepare(rgb)[None])[0])
-    return np.stack(x), y
-
-
-def _idx(folder: Path, name: str) -> np.ndarray:
-    plain, packed = folder / name, folder / f"{name}.gz"
-    data = plain.read_bytes() if plain.exists() else gzip.decompress(packed.read_bytes())
-    shape = [int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(data[3])]
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+    return encode_grey(encoder, pictures), y.astype(np.int64)
 
 
 def to_json(result: object) -> str:
