@@ -1,5 +1,9 @@
 """What surrounds a network: choosing it, and bringing a picture to its size."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -70,3 +74,20 @@ def test_ready_made_features_pass_as_they_are(rng):
 def test_a_bundle_without_a_network_has_no_network_to_choose(wish):
     with pytest.raises(InputError, match="ready-made"):
         choose_encoder(features_bundle([[1.0]]), **wish)
+
+
+def test_opening_an_encoder_forbids_onnx_runtime_to_report_home(tmp_path):
+    code = (
+        "import os, numpy as np; from edge_cl import Learner\n"
+        "Learner.open().features([np.zeros((8, 8, 3), np.uint8)])\n"
+        "print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("ORT_", "XDG_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+    assert not (tmp_path / ".cache" / "Microsoft").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,6 +21,15 @@ def onnx_available() -> bool:
     return find_spec("onnxruntime") is not None
 
 
+def forbid_telemetry() -> None:
+    """Tell ONNX Runtime not to report home, unless the user's environment says otherwise.
+
+    Its builds report usage over the network and keep a device id in the home folder, unless
+    this is set before it is imported. A learner that needs no cloud does not call one.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+
 class OnnxRunner:
     """A network in ONNX Runtime on the CPU.
 
@@ -30,6 +40,7 @@ class OnnxRunner:
     """
 
     def __init__(self, blob: bytes, spec: EncoderSpec, threads: int) -> None:
+        forbid_telemetry()
         import onnxruntime as ort
 
         options = ort.SessionOptions()

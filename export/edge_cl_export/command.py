@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_cl.encoders.onnx_runner import forbid_telemetry
 from edge_cl.errors import InputError, MissingExtraError
 from edge_cl_export.calibration import demo_pictures, open_pictures
 from edge_cl_export.recipe import FORMATS, recipes_for
@@ -51,6 +52,7 @@ def export_command(
     MissingExtraError : a package of the `export` extra is missing.
     ExportError, FidelityError, StorageError : see `pipeline.export`.
     """
+    forbid_telemetry()
     recipes = recipes_for(list(FORMATS) if formats is None else formats)
     if (source is None) == (model is None):
         raise InputError("expected either the name of a backbone or a model, not both or none")
