@@ -67,8 +67,12 @@ def image(x: ArrayLike) -> U8:
     a = as_array(x, "an image")
     if a.dtype != np.uint8:
         raise InputError(
-            f"expected an image of dtype uint8, got {a.dtype}",
-            hint="scale to 0..255 and convert: (x * 255).astype(numpy.uint8)",
+            f"expected an image of dtype uint8, got {a.dtype} {a.shape}",
+            hint=(
+                "scale to 0..255 and convert: (x * 255).astype(numpy.uint8)"
+                if a.ndim > 1
+                else "for ready-made features, make a bundle: edge-cl export --features FILE.npz"
+            ),
         )
     if a.ndim == 2:
         a = a[:, :, None]

@@ -25,6 +25,7 @@ __all__ = [
     "learner_needs",
     "load_profile",
     "profile_names",
+    "refuse_oversized",
 ]
 
 _PROFILES = "edge_cl.device_profiles"  # the folder device_profiles/, as it is installed
@@ -112,6 +113,20 @@ def learner_needs(d: int, k: int) -> Needs:
     )
 
 
+def refuse_oversized(d: int) -> None:
+    """Raise InputError where the matrices of `d` features cannot fit into this machine.
+
+    Counted are the six of d x d that solving ridge or LDA holds at its peak. Where the system
+    does not tell what is free, nothing is refused.
+    """
+    needed, free = 6 * 8 * d * d, _available_bytes()
+    if free is not None and needed > free:
+        raise InputError(
+            f"{d} features need {needed / 1e9:.1f} GB to learn with, {free / 1e9:.1f} GB are free",
+            hint="take a smaller map, or none",
+        )
+
+
 def profile_names() -> list[str]:
     """Return the names of the profiles that ship."""
     found = (Path(entry.name) for entry in resources.files(_PROFILES).iterdir())
@@ -154,6 +169,14 @@ def describe_machine() -> Machine:
         python=platform.python_version(),
         packages={name: v for name in _PACKAGES if (v := _version(name))},
     )
+
+
+def _available_bytes() -> int | None:
+    for line in _text("/proc/meminfo").splitlines():
+        key, _, value = line.partition(":")
+        if key == "MemAvailable":
+            return int(value.split()[0]) * 1024
+    return None
 
 
 def _cpu_name() -> str:

@@ -1,25 +1,39 @@
 """Frozen maps from the encoder's features to the integer grid that moments are made of.
 
 A feature x becomes q = rint(x / scale), clipped to |q| <= 2047: twelve bits and a sign.
-Scales are powers of two, so the division is exact. Three maps:
+Scales are powers of two, so the division is exact. Four maps:
 
     identity        q                                                              (1)
     l2              grid(x / ‖x‖), scale 2⁻¹¹                                      (2)
     random-relu     min(relu(q B) >> s, 2047), B a (d, m) matrix of signs ±1       (3)
+    power           grid(sign(x) |x|^β)                                            (4)
 
-(1) and (3) are integer arithmetic: the same bits on every processor. (2) divides by a
-rounded norm: the same bits on one machine, within one grid step between machines.
+(1) and (3) are integer arithmetic: the same bits on every processor. (2) and (4) round a
+norm and a power: the same bits on one machine, within one grid step between machines.
 
 B in (3) is not stored. Bit i·m + j of the raw output of the counter-based generator
 Philox-4x64-10 (Salmon et al. 2011) with the map's seed as key, taken as little-endian
 64-bit words, is set where B_ij = +1. A Gaussian B gives the same accuracy, but no two
 libraries draw the same Gaussian. Random features with ridge are ACIL (Zhuang et al. 2022)
 and RanPAC (McDonnell et al. 2023).
+
+The spread of B is part of the regulariser: H times s with λ times s² is the same classifier.
+Ours and RanPAC's, drawn from N(0, 1), have variance 1, so λ is the same number. ACIL's code
+draws from U(-1/√d, 1/√d), of variance 1/(3d) (its successor's paper says normal): a λ given
+there is 3d times as large here.
+
+(4) is Tukey's ladder of powers: it draws in the long tail that rectified features have, so
+that a class looks more like one Gaussian. The sign makes it a map for signed features too.
+Its grid holds the power of everything that the encoder's grid holds. Where the mean of the
+squares is known but not how they spread, concavity bounds them after the map:
+
+    Σ_j |x_j|^2β <= d (‖x‖² / d)^β, equality where all |x_j| are one               (5)
 """
 
 from __future__ import annotations
 
 import math
+import re
 from typing import Protocol
 
 import msgspec
@@ -36,6 +50,7 @@ __all__ = [
     "FeatureMap",
     "Identity",
     "MapSpec",
+    "Power",
     "RandomReLU",
     "feature_map",
     "grid_step",
@@ -59,7 +74,13 @@ class RandomReLU(msgspec.Struct, frozen=True, tag="random-relu"):
     seed: int = 0
 
 
-MapSpec = Identity | L2 | RandomReLU
+class Power(msgspec.Struct, frozen=True, tag="power"):
+    """Each feature to the power `beta`, in (0, 1], its sign kept; 1 is the identity."""
+
+    beta: float = 0.5
+
+
+MapSpec = Identity | L2 | RandomReLU | Power
 
 
 class FeatureMap(Protocol):
@@ -67,7 +88,8 @@ class FeatureMap(Protocol):
 
     d : features that come out.
     scale : the grid step of what comes out.
-    mean_square_norm : expected ‖h‖² of what comes out, in squared feature units.
+    mean_square_norm : expected ‖h‖² of what comes out, in squared feature units; for `power`
+        the bound (5) on it.
     """
 
     d: int
@@ -84,21 +106,25 @@ def feature_map(spec: MapSpec, embedding: EmbeddingSpec) -> FeatureMap:
         return _Grid(embedding)
     if isinstance(spec, L2):
         return _Sphere(embedding.d)
+    if isinstance(spec, Power):
+        return _Power(spec, embedding)
     return _RandomReLU(spec, embedding)
 
 
 def map_named(name: str) -> MapSpec:
-    """Parse `identity`, `l2`, `random-relu` or `random-relu:M`, as the command line writes it."""
-    kind, _, width = name.partition(":")
-    number = width.isascii() and width.isdigit() and len(width) < 10
-    if kind == "random-relu" and (not width or number):
-        return RandomReLU(m=int(width)) if width else RandomReLU()
-    if name == "identity":
-        return Identity()
-    if name == "l2":
-        return L2()
+    """Parse a map as the command line writes it: see the hint of its error."""
+    kind, _, value = name.partition(":")
+    if name in ("identity", "l2"):
+        return Identity() if name == "identity" else L2()
+    if name in ("random-relu", "power"):
+        return RandomReLU() if name == "random-relu" else Power()
+    if kind == "random-relu" and re.fullmatch(r"[0-9]{1,9}", value):
+        return RandomReLU(m=int(value))
+    if kind == "power" and re.fullmatch(r"[01]|[01]?\.[0-9]{1,9}", value):
+        return Power(beta=float(value))
     raise InputError(
-        f"unknown feature map {name!r}", hint="one of: identity, l2, random-relu, random-relu:M"
+        f"unknown feature map {name!r}",
+        hint="one of: identity, l2, power, power:BETA, random-relu, random-relu:M",
     )
 
 
@@ -138,6 +164,22 @@ class _Sphere:
     def __call__(self, x: F32) -> I16:
         norm = np.sqrt(np.square(x, dtype=np.float64).sum(axis=1, keepdims=True))
         return to_grid(x / np.where(norm > 0, norm, 1.0), self.scale)  # (2)
+
+
+class _Power:
+    def __init__(self, spec: Power, embedding: EmbeddingSpec) -> None:
+        if not 0.0 < spec.beta <= 1.0:
+            raise InputError(f"expected beta in (0, 1], got {spec.beta}")
+        self._beta = float(spec.beta)
+        self.d = embedding.d
+        largest = (GRID_MAX * embedding.scale) ** self._beta
+        self.scale = 2.0 ** math.ceil(math.log2(largest / GRID_MAX))
+        mean = embedding.mean_square_norm / embedding.d
+        self.mean_square_norm = embedding.d * mean**self._beta  # (5)
+
+    def __call__(self, x: F32) -> I16:
+        powers = np.abs(x, dtype=np.float64) ** self._beta
+        return to_grid(np.copysign(powers, x), self.scale)  # (4)
 
 
 class _RandomReLU:

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def interrupts_wait() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back while the block runs; then let them happen.
+    """Hold SIGINT, SIGTERM and SIGHUP back while the block runs; then let them happen.
 
     Python runs signal handlers in the main thread only; in others there is nothing to hold.
     Handlers that were not installed from Python are left alone.

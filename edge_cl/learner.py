@@ -12,27 +12,31 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_cl import kernels
 from edge_cl.arrays import F32, F64, I16
 from edge_cl.bundle import Bundle
+from edge_cl.device import refuse_oversized
 from edge_cl.encoders import Encoder, open_encoder
 from edge_cl.errors import EdgeCLError, ForgetError, InputError, StateError, StorageError
 from edge_cl.features import FeatureMap, Identity, MapSpec, feature_map, map_named
 from edge_cl.heads import Head, HeadOptions, RidgeOptions, build_head, head_options
 from edge_cl.heads.gcv import RidgeChoice, choose_ridge
+from edge_cl.heads.group_choice import GroupRidgeChoice, choose_ridge_by_group
 from edge_cl.history import UNDO_DEPTH, History
 from edge_cl.interrupts import interrupts_wait
 from edge_cl.labels import Labels, checked_label
 from edge_cl.moments import Moments
+from edge_cl.presets import Preset, preset_named
 from edge_cl.results import Lesson, Prediction, Status
 from edge_cl.resume import (
     described,
@@ -64,6 +68,7 @@ class Learner:
         self._map_spec = map_spec
         self._map: FeatureMap = feature_map(map_spec, bundle.manifest.embedding)
         self._labels = Labels()
+        refuse_oversized(self._map.d)
         self._moments = Moments(self._map.d)
         self._options = options
         self._head = self._built(options)
@@ -81,6 +86,7 @@ class Learner:
         bundle: str | os.PathLike[str] | Bundle | None = None,
         head: str | HeadOptions | None = None,
         feature_map: str | MapSpec | None = None,
+        preset: str | Preset | None = None,
         runtime: str | None = None,
         precision: str | None = None,
         threads: int | None = None,
@@ -96,7 +102,10 @@ class Learner:
         head : a name ("ridge", "lda", "ncm", "ncm-euclidean") or options; None keeps what
             `state` has, else "ridge". Another head than the saved one is solved from the
             same moments: nothing is learned again.
-        feature_map : "identity", "l2", "random-relu[:M]" or a spec; fixed once learned.
+        feature_map : "identity", "l2", "power[:BETA]", "random-relu[:M]" or a spec; fixed
+            once learned.
+        preset : a published method, which stands for a head and a map: a name
+            (`edge_cl.presets.PRESETS`) or a preset.
         runtime, precision, threads : see `edge_cl.encoders.open_encoder`.
         read_only : never write to `state`; take no lock.
 
@@ -106,6 +115,10 @@ class Learner:
         StorageError : the folder is in use by another process, or cannot be made.
         InputError, BackendError : an option does not exist, or cannot run here.
         """
+        if preset is not None and not (head is None and feature_map is None):
+            raise InputError("expected a preset, or a head and a feature map, got both")
+        if isinstance(preset, str):
+            preset = preset_named(preset)
         folder = Path(state) if state is not None else None
         # A folder that is not there is made last, when nothing can be refused any more.
         store = Store(folder, read_only=read_only) if folder and folder.exists() else None
@@ -115,6 +128,8 @@ class Learner:
             if saved and runtime is None and precision is None:
                 runtime, precision = saved_encoder(opened, saved.header)
             encoder = open_encoder(opened, runtime=runtime, precision=precision, threads=threads)
+            if preset is not None:
+                head, feature_map = preset.head_for(opened.manifest.embedding), preset.map
             if isinstance(feature_map, str):
                 feature_map = map_named(feature_map)
             options = head_options(head) if head is not None else None
@@ -259,24 +274,51 @@ class Learner:
     def tune(self) -> RidgeChoice:
         """Choose ridge's λ by generalised cross-validation and use it from now on.
 
-        For independent samples only: see `edge_cl.heads.gcv`.
+        For independent samples only: see `edge_cl.heads.gcv`, and `tune_by_group`.
 
         Raises
         ------
         InputError : the head is not ridge, or fewer than two samples are in.
         """
         with self._lock:
-            if not isinstance(self._options, RidgeOptions):
-                raise InputError("expected the head to be ridge: no other has a λ to choose")
+            self._require_ridge()
             choice = choose_ridge(
                 self._moments,
                 scale=self._map.scale,
                 mean_square_norm=self._map.mean_square_norm,
             )
-            self._options = RidgeOptions(ridge=choice.ridge)
-            self._head = self._built(self._options)
-            self._unsaved = True
+            self._use_ridge(choice.ridge)
             return choice
+
+    def tune_by_group(
+        self, groups: Mapping[str, Iterable[tuple[ArrayLike, str]]]
+    ) -> GroupRidgeChoice:
+        """Choose ridge's λ by leaving out one group at a time, and use it from now on.
+
+        Parameters
+        ----------
+        groups : name -> pairs of an input and its label. A group is a session, a place, a person:
+            what is alike inside and will be new in use. Nothing of it is learned or kept. One
+            group is encoded at a time, and d² numbers are held for each.
+
+        Raises
+        ------
+        InputError : the head is not ridge, an input or a label is not acceptable, or the
+            groups cannot answer for each other. Nothing has changed.
+        """
+        self._require_ridge()
+        names, sums = Labels(), {}
+        for group, samples in groups.items():
+            y: list[int] = []
+            q = self._grid(_inputs(samples, names, y), Stopwatch())
+            sums[group] = Moments(self._map.d)
+            sums[group].add(q, np.array(y, np.int64))
+        choice = choose_ridge_by_group(
+            sums, scale=self._map.scale, mean_square_norm=self._map.mean_square_norm
+        )
+        with self._lock:
+            self._use_ridge(choice.ridge)
+        return choice
 
     # -- answering ------------------------------------------------------------------------
 
@@ -333,7 +375,7 @@ class Learner:
         With `save=False` what is unsaved is let go: the folder keeps the last snapshot.
         """
         with self._saving:
-            if self._store is None:
+            if self._store is None or self._store.closed:
                 return
             try:
                 if save and self._unsaved and not self._store.read_only:
@@ -457,6 +499,8 @@ class Learner:
     @contextmanager
     def _changing(self) -> Iterator[None]:
         """Change sums, labels and history as one; the head follows, or is solved again."""
+        if self._store is not None:
+            self._store.refuse_unwritable()  # what cannot be kept is not learned either
         with interrupts_wait():
             try:
                 yield
@@ -465,6 +509,16 @@ class Learner:
             except BaseException:
                 self._head.refresh()
                 raise
+
+    def _require_ridge(self) -> RidgeOptions:
+        if not isinstance(self._options, RidgeOptions):
+            raise InputError("expected the head to be ridge: no other has a λ to choose")
+        return self._options
+
+    def _use_ridge(self, ridge: float) -> None:
+        self._options = msgspec.structs.replace(self._require_ridge(), ridge=ridge)
+        self._head = self._built(self._options)
+        self._unsaved = True
 
     def _built(self, options: HeadOptions) -> Head:
         return build_head(
@@ -498,3 +552,11 @@ class Learner:
             self._head.restore(saved.head)
         else:
             self._unsaved = True
+
+
+def _inputs(
+    samples: Iterable[tuple[ArrayLike, str]], names: Labels, y: list[int]
+) -> Iterator[ArrayLike]:
+    for x, label in samples:
+        y.append(names.index(label))
+        yield x

@@ -77,6 +77,7 @@ class Store:
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self.folder = folder
         self.read_only = read_only
+        self._closed = False
         self._lock: int | None = None
         if not read_only:
             self._lock = _locked(folder)
@@ -108,7 +109,7 @@ class Store:
         ------
         StorageError : the disk refused; the old snapshot is still there.
         """
-        self._refuse_read_only()
+        self.refuse_unwritable()
         files.write_atomically(self.snapshot, _encode(saved), mode=0o600)
 
     def load_bundle(self) -> Bundle | None:
@@ -118,18 +119,25 @@ class Store:
 
     def save_bundle(self, data: bytes) -> None:
         """Keep a bundle with the state, so that the state opens on its own."""
-        self._refuse_read_only()
+        self.refuse_unwritable()
         files.write_atomically(self.folder / "encoder.edgecl", data)
 
     def close(self) -> None:
-        """Release the lock."""
+        """Release the lock; nothing is written any more."""
+        self._closed = True
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
-    def _refuse_read_only(self) -> None:
-        if self._lock is None:
-            how = "open for reading only" if self.read_only else "closed"
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def refuse_unwritable(self) -> None:
+        """Raise StorageError where nothing can be written: read-only, or closed."""
+        if self._closed or self.read_only:
+            how = "closed" if self._closed else "open for reading only"
             raise StorageError(f"{self.folder} is {how}")
 
 

@@ -1,16 +1,27 @@
 """Heads under test, and samples for them."""
 
 from edge_cl.heads import HEADS, LDAOptions, RidgeOptions, build_head
+from edge_cl.manifest import EmbeddingSpec
 from edge_cl.moments import Moments
+from edge_cl.presets import PRESETS
 
 CASES = {
     **HEADS,
     "lda-fixed": LDAOptions(shrinkage=0.1),
     "lda-least": LDAOptions(shrinkage=1e-6),
+    "lda-total": LDAOptions(covariance="total"),
+    "lda-absolute": LDAOptions(shrinkage=1e-6, covariance="total", absolute=1.0),
     "ridge-strong": RidgeOptions(ridge=50.0),
 }
 
 SCALE = 2.0**-8
+_EMBEDDING = EmbeddingSpec(d=6, scale=SCALE, signed=True, mean_square_norm=24.0)
+
+CASES |= {
+    f"preset-{name}": preset.head_for(_EMBEDDING)
+    for name, preset in PRESETS.items()
+    if preset.head_for(_EMBEDDING) not in CASES.values()
+}
 
 
 class Follower:

@@ -34,6 +34,12 @@ def lda_scores(x, y, k, covariance, at):
     return at @ W - np.diag(M @ W) / 2
 
 
+def total_covariance(x):
+    """Unbiased, about the mean of all samples, whatever their class."""
+    deviation = x - x.mean(axis=0)
+    return deviation.T @ deviation / (len(x) - 1)
+
+
 def published_streaming_covariance(x, y, k):
     """Hayes & Kanan 2020, eq. 2, as printed: the global count weighs the class's deviation."""
     d = x.shape[1]
@@ -52,6 +58,16 @@ def gcv(x, y, k, lam):
     Y, N = one_hot(y, k), len(x)
     residual = Y - H @ Y
     return N * np.square(residual).sum() / (N - np.trace(H)) ** 2, np.trace(H)
+
+
+def held_out_error(x, y, group, k, lam):
+    """Σ ‖y - Wᵀx‖² over all samples, W fitted without the sample's own group."""
+    error = 0.0
+    for g in np.unique(group):
+        out = group == g
+        residual = one_hot(y[out], k) - x[out] @ ridge(x[~out], y[~out], k, lam)
+        error += np.square(residual).sum()
+    return error
 
 
 def gacil(batches, d, k, lam, *, with_gain=True):
@@ -84,6 +100,16 @@ def grid(x, scale):
     from fractions import Fraction
 
     return max(-2047, min(2047, round(Fraction(float(x)) / Fraction(scale))))
+
+
+def signed_power(x, beta):
+    """sign(x)|x|^β, in 50 decimal digits."""
+    from decimal import Decimal, localcontext
+
+    with localcontext() as context:
+        context.prec = 50
+        power = abs(Decimal(x)) ** Decimal(beta) if x else Decimal(0)
+        return float(power if x >= 0 else -power)
 
 
 def philox_words(seed, count):

@@ -178,6 +178,66 @@ def test_forgetting_a_file_is_all_or_nothing(call, taught):
     assert contents(taught) == before
 
 
+def test_a_preset_is_a_head_and_a_map(call):
+    assert call("learn", "train.npz", "--bundle", "sensor.edgecl", "--preset", "nmc-janson")[0] == 0
+    status = call("status")[1]
+    assert "head: ncm(metric=euclidean)\n" in status
+    assert "feature map: l2\n" in status
+    assert call("run", "test.npz", "--mode", "learn", "--preset", "nmc-janson")[0] == 0
+
+
+def sessions(folder, count=2):
+    """Groups to tune by: an .npz file for each."""
+    Path(folder).mkdir()
+    for i in range(count):
+        x, y = rows(20, 10 + i)
+        np.savez(f"{folder}/session-{i}.npz", x=x, y=y)
+
+
+def test_tuning_by_groups_changes_lambda_and_learns_nothing(call, taught):
+    sessions("sessions")
+    Path("sessions/notes.txt").write_text("")
+    Path("sessions/.hidden").mkdir()
+    code, out, err = call("tune", "--groups", "sessions")
+    assert code == 0
+    assert err == "note: sessions/notes.txt is not a group, left out\n"
+    groups, before, now, state = out.splitlines()
+    assert groups == "groups: session-0.npz, session-1.npz"
+    assert (before, state) == ("head before: ridge", "state: edge-cl-state")
+    assert now.startswith("head now: ridge(ridge=")
+    assert "(30 samples, 3 classes)" in call("status")[1]
+    told = json.loads(call("tune", "--groups", "sessions", "--json")[1])
+    assert f"head now: {told['head']}" == now
+    assert told["ridge"] == told["candidates"][int(np.argmin(told["error"]))]
+    assert told["groups"] == ["session-0.npz", "session-1.npz"]
+
+
+def test_a_class_that_one_group_alone_shows_is_noted(call, taught):
+    sessions("sessions")
+    x, y = rows(20, 10)
+    np.savez("sessions/session-0.npz", x=x, y=np.append(y[:-3], ["teapot"] * 3))
+    code, _, err = call("tune", "--groups", "sessions")
+    assert code == 0
+    assert "no other group shows the classes of 3 samples of session-0.npz" in err
+
+
+def test_groups_of_pictures_are_a_folder_each_with_a_folder_for_each_class(call):
+    for i in range(8):
+        folder = Path(f"photos/{'day' if i < 4 else 'night'}/{'mug' if i % 2 else 'cup'}")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(i).integers(0, 99, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels + np.uint8(99 * (i % 2))).save(folder / f"{i}.png")
+    assert call("learn", "photos/day")[0] == 0
+    code, out, err = call("tune", "--groups", "photos")
+    assert (code, err) == (0, "")
+    assert out.startswith("groups: day, night\n")
+    assert "(4 samples, 2 classes)" in call("status")[1]
+    Image.fromarray(pixels).save("photos/day/loose.png")
+    code, _, err = call("tune", "--groups", "photos")
+    assert code == 1
+    assert "photos/day/loose.png has no label" in one_error(err)
+
+
 def test_features_are_exported_to_a_bundle_without_torch(call):
     code, out, _ = call("export", "--features", "train.npz", "--out", "made.edgecl")
     assert code == 0
@@ -243,6 +303,9 @@ def bad_things(place):
     x[1, 2] = np.nan
     np.savez("nan.npz", x=x, y=y)
     Path("video.mp4").write_bytes(b"no video" * 99)
+    sessions("one-group", 1)
+    sessions("nan-group")
+    shutil.copy("nan.npz", "nan-group/a.npz")
     Path("cut.edgecl").write_bytes(Path("sensor.edgecl").read_bytes()[:-9])
     Path("lines.txt").write_text("one.npz\tmug\n\tmug\n")
     other = features_bundle(CENTRES, name="other").archive()
@@ -269,6 +332,10 @@ BAD = [
     ("learn video.mp4 mug", 1, "video.mp4 is not a video"),
     ("learn train.npz --head lad", 1, "unknown head 'lad'"),
     ("learn train.npz --map l3", 1, "unknown feature map 'l3'"),
+    ("learn train.npz --preset acli", 1, "unknown preset 'acli'"),
+    ("learn train.npz --preset fsa --head lda", 1, "expected a preset, or a head"),
+    ("run test.npz --mode learn --preset fsa --map l2", 1, "expected a preset, or a head"),
+    ("learn train.npz --preset nmc-janson", 1, "the state was learned behind the map identity"),
     ("learn train.npz --map l2", 1, "the state was learned behind the map identity"),
     ("learn train.npz --runtime onnx", 1, "holds no encoder"),
     ("learn train.npz --bundle none.edgecl", 1, "cannot read none.edgecl"),
@@ -288,6 +355,10 @@ BAD = [
     ("run zero.jpg --mode learn --label mug", 1, "zero.jpg is empty"),
     ("run one.npz --mode prequential", 1, "one.npz[0] has no label"),
     ("run one.npz --mode guess", 2, "--mode"),
+    ("tune --groups none", 1, "cannot read none: No such file or directory"),
+    ("tune --groups empty", 1, "expected at least two groups with samples, got 0"),
+    ("tune --groups one-group", 1, "expected at least two groups with samples, got 1"),
+    ("tune --groups nan-group", 1, "nan-group/a.npz[1]: expected finite features"),
     ("undo 31", 1, "expected to undo 1..30 samples, got 31"),
     ("undo 0", 2, "N"),
     ("forget one.npz teapot", 1, "unknown label 'teapot'"),
@@ -568,3 +639,21 @@ def test_a_video_is_learned_frame_by_frame(call, photos):
     assert call("learn", photos / "studio" / "chair", "chair")[0] == 0
     code, out, _ = call("run", "clip.avi", "--every", 2, "--quiet", "--json", "--label", "mug")
     assert json.loads(out)["correct"] == 3
+
+
+@pytest.mark.parametrize("command", ["status", "status --json", "--help", "--version"])
+def test_output_onto_a_full_disk_is_one_line(taught, command):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [*COMMAND, *command.split()], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: cannot write the output: No space left on device\n"
+
+
+def test_use_changes_the_head_for_good(call, taught):
+    assert call("use", "lda")[0] == 0
+    assert '"head": "lda' in call("status", "--json")[1]
+    assert call("use", "svm")[0] == 1
+    assert call("use", "ridge")[0] == 0
+    assert '"head": "ridge"' in call("status", "--json")[1]

@@ -11,7 +11,16 @@ from strategies import SEEDS
 
 from edge_cl.bundle import EmbeddingSpec
 from edge_cl.errors import InputError
-from edge_cl.features import L2, Identity, RandomReLU, feature_map, grid_step, map_named, to_grid
+from edge_cl.features import (
+    L2,
+    Identity,
+    Power,
+    RandomReLU,
+    feature_map,
+    grid_step,
+    map_named,
+    to_grid,
+)
 from edge_cl.sensor import features_bundle
 
 FLOATS = st.floats(-1e6, 1e6, width=32)
@@ -88,10 +97,50 @@ def test_the_signs_are_pinned_for_ever():
     assert B.tolist() == oracles.signs(16, 64, 7)
 
 
+BETAS = st.one_of(st.sampled_from([0.5, 1.0]), st.floats(0.05, 1.0))
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=8), BETAS, STEPS)
+def test_a_power_keeps_the_sign_and_is_on_the_grid_to_half_a_step(values, beta, scale):
+    space = embedding(len(values), scale)
+    inside = np.clip(np.array(values), -2047 * scale, 2047 * scale).astype(np.float32)
+    power = feature_map(Power(beta=beta), space)
+    q = power(inside[None])[0]
+    for x, h in zip(inside.tolist(), q.tolist(), strict=True):
+        assert abs(h * power.scale - oracles.signed_power(x, beta)) <= power.scale * (0.5 + 1e-9)
+
+
+@given(BETAS, STEPS)
+def test_the_grid_of_a_power_is_the_finest_that_holds_all_the_encoders_grid(beta, scale):
+    power = feature_map(Power(beta=beta), embedding(1, scale))
+    largest = oracles.signed_power(2047 * scale, beta)
+    assert np.frexp(power.scale)[0] == 0.5
+    assert largest <= 2047 * power.scale * (1 + 1e-12)
+    assert largest * (1 + 1e-12) > 2047 * power.scale / 2
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=8), STEPS)
+def test_the_first_power_is_the_identity(values, scale):
+    x, space = np.array([values], np.float32), embedding(len(values), scale)
+    first, identity = feature_map(Power(beta=1.0), space), feature_map(Identity(), space)
+    assert first.scale == identity.scale and first.mean_square_norm == identity.mean_square_norm
+    assert_array_equal(first(x), identity(x))
+
+
+@given(SEEDS, st.integers(1, 9), BETAS)
+def test_the_norm_after_a_power_is_at_most_what_the_map_says(seed, d, beta):
+    rng = np.random.default_rng(seed)
+    x = rng.exponential(size=(500, d)).astype(np.float32)
+    square = float(np.square(x, dtype=float).sum(axis=1).mean())
+    power = feature_map(Power(beta=beta), embedding(d, grid_step(x.max()), square))
+    after = np.square(power(x) * power.scale).sum(axis=1).mean()
+    assert 0 < after <= power.mean_square_norm * 1.01
+
+
 @given(SEEDS, st.integers(0, 7))
 def test_a_row_is_mapped_alike_alone_and_in_company(seed, row):
     x = np.random.default_rng(seed).standard_normal((8, 20)).astype(np.float32)
-    for spec in (Identity(), L2(), RandomReLU(m=1032, seed=3)):
+    for spec in (Identity(), L2(), Power(beta=0.3), RandomReLU(m=1032, seed=3)):
         a = feature_map(spec, embedding(20, 2.0**-9, 20.0))
         assert_array_equal(a(x)[row], a(x[row : row + 1])[0])
         assert a(x[:0]).shape == (0, a.d)
@@ -115,6 +164,9 @@ def test_random_relu_seldom_saturates_and_uses_its_grid(rng):
         ("l2", L2()),
         ("random-relu", RandomReLU()),
         ("random-relu:16", RandomReLU(m=16)),
+        ("power", Power(beta=0.5)),
+        ("power:.25", Power(beta=0.25)),
+        ("power:1", Power(beta=1.0)),
     ],
 )
 def test_maps_are_named_as_typed(name, spec):
@@ -125,7 +177,20 @@ def test_maps_are_named_as_typed(name, spec):
 @pytest.mark.parametrize(
     "name",
     ["", "L2", "l2:", "l2:8", "identity:1", "random-relu:x", "random-relu:-8", "random-relu:1.5"]
-    + ["random-relu: 8", "random-relu:٨", "random-relu:²", "random-relu:" + "9" * 5000],
+    + [
+        "random-relu: 8",
+        "random-relu:٨",
+        "random-relu:²",
+        "random-relu:" + "9" * 5000,
+        "power:",
+        "power:-1",
+        "power:nan",
+        "power:1e-3",
+        "power:2",
+        "power:0.5.5",
+        "l2:1",
+        "identity:",
+    ],
 )
 def test_an_unknown_map_is_named_with_a_hint(name):
     with pytest.raises(InputError, match="unknown feature map") as caught:
@@ -142,6 +207,10 @@ def test_an_unknown_map_is_named_with_a_hint(name):
         (RandomReLU(seed=-1), 4),
         (RandomReLU(seed=1 << 64), 4),
         (RandomReLU(m=8), 8200),
+        (Power(beta=0.0), 4),
+        (Power(beta=-0.5), 4),
+        (Power(beta=1.5), 4),
+        (Power(beta=np.nan), 4),
     ],
 )
 def test_a_map_that_could_not_be_exact_is_refused(spec, d):

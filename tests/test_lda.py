@@ -1,8 +1,8 @@
 import numpy as np
 import oracles
 import pytest
-from head_cases import batch
-from hypothesis import given
+from head_cases import SCALE, Follower, batch
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from sklearn.covariance import oas
@@ -22,7 +22,9 @@ def clouds(draw):
     y = np.concatenate([np.repeat(np.arange(k), 2), rng.integers(0, k, n)])
     mixed = rng.standard_normal((len(y), d)) @ rng.standard_normal((d, d))
     q = 300 * rng.standard_normal((k, d))[y] + 100 * mixed + 400 * rng.standard_normal(d)
-    return np.clip(q, -2047, 2047).astype(np.int16), y, k
+    q = np.clip(q, -2047, 2047).astype(np.int16)
+    assume(oracles.centred(q.astype(float), y, k).any())  # else the oracles have no inverse
+    return q, y, k
 
 
 def up_to_an_offset(a):
@@ -52,6 +54,7 @@ def test_scores_are_those_of_scikit_learn_up_to_an_offset_a_row(cloud, rho):
     # scikit-learn pools with weights given by the priors: hand it our pooled covariance
     r = oracles.centred(x, y, k)
     covariance = r.T @ r / (len(x) - k)
+    assume(np.trace(covariance) > 1e-9 * np.square(x).sum() / len(x))  # else it is rounding
     shrunk = (1 - rho) * covariance + rho * np.trace(covariance) / d * np.eye(d)
 
     class Given:
@@ -101,6 +104,65 @@ def test_the_default_shrinks_by_oas(cloud):
     )
 
 
+@given(clouds(), st.sampled_from([1e-6, 0.1, 1.0]), st.sampled_from([None, 1e-3, 1.0, 100.0]))
+def test_total_covariance_is_that_of_all_samples_streamed_one_by_one(cloud, rho, absolute):
+    q, y, k = cloud
+    options = LDAOptions(shrinkage=rho, covariance="total", absolute=absolute)
+    follower = Follower(options, q.shape[1])
+    for i in range(len(q)):
+        follower.learn(q[i : i + 1], y[i : i + 1])
+    x, unit = q * SCALE, np.eye(q.shape[1])
+    total = oracles.total_covariance(x)
+    shrunk = (1 - rho) * total + (rho * np.trace(total) / len(unit) + (absolute or 0)) * unit
+    expected = oracles.lda_scores(x, y, k, shrunk, x)
+    assert_allclose(follower.scores(q), expected, rtol=1e-6, atol=1e-6)
+
+
+@given(clouds(), st.sampled_from([1e-4, 1.0, 1e4]))
+def test_an_absolute_floor_is_in_squared_feature_units(cloud, absolute):
+    q, y, k = cloud
+    x = q * SCALE
+    r, unit = oracles.centred(x, y, k), np.eye(q.shape[1])
+    within = r.T @ r / (len(x) - k)
+    floored = 0.9 * within + (0.1 * np.trace(within) / len(unit) + absolute) * unit
+    assert_allclose(
+        batch(LDAOptions(shrinkage=0.1, absolute=absolute), q, y).scores(q),
+        oracles.lda_scores(x, y, k, floored, x),
+        rtol=1e-7,
+        atol=1e-7,
+    )
+
+
+@given(clouds())
+def test_total_shrinks_by_oas_of_the_centred_samples(cloud):
+    q, y, _ = cloud
+    covariance = oracles.total_covariance(q.astype(float))
+    rho = oas_shrinkage(covariance, len(q) - 1)
+    assert_allclose(
+        batch(LDAOptions(covariance="total"), q, y).scores(q),
+        batch(LDAOptions(covariance="total", shrinkage=max(rho, 1e-6)), q, y).scores(q),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+def test_an_absolute_floor_alone_is_the_euclidean_rule(rng):
+    q, y = rng.integers(-900, 900, (3, 4)).astype(np.int16), np.arange(3)
+    x, at = q * SCALE, rng.integers(-900, 900, (20, 4)).astype(np.int16)
+    scores = batch(LDAOptions(absolute=2.0), q, y).scores(at)  # one sample a class: S = 0
+    assert_allclose(scores, (at * SCALE @ x.T - np.square(x).sum(axis=1) / 2) / 2.0, rtol=1e-9)
+
+
+def test_of_two_balanced_classes_total_gives_the_direction_of_within(rng):
+    y = np.arange(40) % 2
+    q = (300 * rng.standard_normal((2, 5))[y] + 100 * rng.standard_normal((40, 5))).astype(np.int16)
+    answers = [
+        batch(LDAOptions(shrinkage=1e-6, covariance=c), q, y).scores(q).argmax(axis=1)
+        for c in ("within", "total")
+    ]
+    np.testing.assert_array_equal(*answers)
+
+
 def test_the_published_streaming_recursion_is_another_rule(rng):
     k, d = 5, 8
     y = np.tile(np.arange(k), 5)
@@ -118,3 +180,14 @@ def test_the_published_streaming_recursion_is_another_rule(rng):
 def test_a_shrinkage_that_leaves_no_inverse_is_refused(shrinkage):
     with pytest.raises(InputError, match="shrinkage"):
         LDAOptions(shrinkage=shrinkage)
+
+
+@pytest.mark.parametrize("absolute", [0.0, -1.0, np.nan, np.inf])
+def test_an_absolute_floor_that_is_not_positive_is_refused(absolute):
+    with pytest.raises(InputError, match="absolute"):
+        LDAOptions(absolute=absolute)
+
+
+def test_an_unknown_covariance_is_refused():
+    with pytest.raises(InputError, match="within or total"):
+        LDAOptions(covariance="pooled")

@@ -14,6 +14,7 @@ from edge_cl.bundle import EmbeddingSpec, EncoderSpec, InputSpec, Manifest, pack
 from edge_cl.encoders import Encoder
 from edge_cl.errors import BackendError, EdgeCLError, ForgetError, InputError, StateError
 from edge_cl.features import Identity
+from edge_cl.heads.group_choice import choose_ridge_by_group
 from edge_cl.learner import UNDO_DEPTH
 from edge_cl.store import Store
 
@@ -568,6 +569,59 @@ def test_only_a_ridge_can_be_tuned(head):
     before = everything(learner)
     with pytest.raises(InputError):
         learner.tune()
+    with pytest.raises(InputError, match="ridge"):
+        learner.tune_by_group({})
+    assert everything(learner) == before
+
+
+def halves():
+    """The samples as two sessions, each with every class."""
+    return {f"session {i}": zip(X[i::2], NAMES[i::2], strict=True) for i in range(2)}
+
+
+def test_tuning_by_group_uses_the_choice_and_learns_nothing(tmp_path):
+    with taught(state=tmp_path / "s") as learner:
+        before = learner.moments()
+        choice = learner.tune_by_group(halves())
+        assert learner.moments() == before
+        assert learner._options == RidgeOptions(ridge=choice.ridge)
+        assert list(choice.error_of_group) == ["session 0", "session 1"]
+        scores = learner.scores(X)
+    assert_allclose(scores, taught(head=RidgeOptions(ridge=choice.ridge)).scores(X))
+    with Learner.open(tmp_path / "s") as again:
+        assert_array_equal(again.scores(X), scores)
+
+
+def test_tuning_by_group_is_that_of_the_sums_of_the_groups():
+    sums = {}
+    for name, pairs in halves().items():
+        part = Learner.open(bundle=BUNDLE)
+        part.learn_many(*zip(*sorted(pairs, key=lambda pair: pair[1]), strict=True))
+        sums[name] = part.moments()
+    expected = choose_ridge_by_group(
+        sums, scale=part._map.scale, mean_square_norm=part._map.mean_square_norm
+    )
+    choice = taught().tune_by_group(halves())
+    assert_allclose(choice.error, expected.error)
+    assert choice.ridge == expected.ridge
+
+
+@pytest.mark.parametrize(
+    "spoiled",
+    [
+        {},
+        {"one": list(zip(X, NAMES, strict=True))},
+        {"one": [(X[0], "mug")], "two": [(X[0, :3], "mug")]},
+        {"one": [(X[0], "mug")], "two": [(X[0] * np.nan, "mug")]},
+        {"one": [(X[0], "mug")], "two": [(X[0], "")]},
+        {"one": [(X[0], "mug")], "two": [(X[0], "cup")]},
+    ],
+)
+def test_tuning_by_bad_groups_changes_nothing(spoiled):
+    learner = taught()
+    before = everything(learner)
+    with pytest.raises(InputError):
+        learner.tune_by_group(spoiled)
     assert everything(learner) == before
 
 

@@ -27,6 +27,7 @@ from edge_cl.cli import (
     predict_command,
     run_command,
     state_commands,
+    tune_command,
 )
 from edge_cl.cli.usage import UsageError
 
@@ -48,7 +49,8 @@ for _name, _function, _examples in (
     ("undo", state_commands.undo, state_commands.UNDO_EXAMPLES),
     ("forget", state_commands.forget, state_commands.FORGET_EXAMPLES),
     ("merge", state_commands.merge, state_commands.MERGE_EXAMPLES),
-    ("tune", state_commands.tune, state_commands.TUNE_EXAMPLES),
+    ("use", state_commands.use, state_commands.USE_EXAMPLES),
+    ("tune", tune_command.tune, tune_command.EXAMPLES),
     ("export", export_command.export, export_command.EXAMPLES),
     ("inspect", inspect_command.inspect, inspect_command.EXAMPLES),
     ("bench", bench_command.bench, bench_command.EXAMPLES),
@@ -110,9 +112,18 @@ def exit_code(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
+        return 1
+    except OSError as error:  # our own errors were caught above: this is stdout
+        _drop_stdout()
+        output.failure(f"cannot write the output: {error.strerror or error}")
         return 1
     return code if isinstance(code, int) else 0
+
+
+def _drop_stdout() -> None:
+    """Let what is still to be flushed at exit go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain_usage(error: Exception) -> int:

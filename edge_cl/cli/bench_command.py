@@ -28,7 +28,8 @@ def bench(
         str, typer.Option(metavar="NAME", help="ridge, lda, ncm or ncm-euclidean")
     ] = "ridge",
     feature_map: Annotated[
-        str, typer.Option("--map", metavar="NAME", help="identity, l2 or random-relu[:M]")
+        str,
+        typer.Option("--map", metavar="NAME", help="identity, l2, power[:BETA] or random-relu[:M]"),
     ] = "identity",
     classes: Annotated[int, typer.Option(min=2, help="Classes the head knows")] = 100,
     repetitions: Annotated[int, typer.Option(min=20, help="Pictures timed an encoder")] = 200,

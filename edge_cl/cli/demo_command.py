@@ -30,10 +30,17 @@ def demo(
     ] = Path("edge-cl-demo"),
     bundle: options.BundleFile = None,
     threads: options.Threads = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Take a third of the pictures")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Take five pictures of each class and session")
+    ] = False,
     picture: Annotated[
-        bool, typer.Option("--picture/--no-picture", help="Draw OUT/demo.png")
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--picture/--no-picture",
+            show_default=False,
+            help="Draw OUT/demo.png  [default: if matplotlib is there]",
+        ),
+    ] = None,
     unpack: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write the household pictures to DIR, and do no more"),
@@ -54,28 +61,34 @@ def demo(
     from edge_cl.demo import run_demo
     from edge_cl.demo.keeping import fresh_folder
     from edge_cl.demo.pictures import unpack_household
-    from edge_cl.demo.plot import draw_demo, require_plot
+    from edge_cl.demo.plot import can_plot, draw_demo, require_plot
 
     if unpack is not None:
         count = unpack_household(unpack)
-        note(f"wrote {count} pictures to {unpack}: a folder a session, in it a folder a class")
+        if as_json:
+            json_line({"pictures": count, "folder": str(unpack)})
+        else:
+            line(f"wrote {count} pictures to {unpack}: a folder a session, in it a folder a class")
         return
     if picture:
         require_plot()
+    draw = can_plot() if picture is None else picture
     opened = open_bundle(bundle if bundle is not None else shipped_bundle())
     state = fresh_folder(out / "state")
     with shares() as progress:
         report = run_demo(
             opened, state, threads=threads, limit=5 if quick else None, progress=progress
         )
-    if picture:
+    if draw:
         draw_demo(report, out / "demo.png")
     if as_json:
         json_line({**asdict(report), "passed": report.passed})
     else:
         _print(report)
-    if picture:
+    if draw:
         note(f"picture: {out / 'demo.png'}")
+    elif picture is None:
+        note("no picture drawn: pip install 'edge-cl[plot]'")
     if not report.passed:
         failure("something is not as it must be: see above")
         raise typer.Exit(3)

@@ -52,7 +52,10 @@ def export(
     ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Pictures to quantise by  [default: those that ship]"),
+        typer.Option(
+            metavar="PATH",
+            help="Pictures to quantise by; needed with --model, else those that ship",
+        ),
     ] = None,
     input_size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Of --model, in pixels: 224x224")

@@ -85,6 +85,8 @@ def inspect(
 
 
 def _print(bundle: Bundle, path: Path, cosine: tuple[float, float] | None) -> None:
+    from edge_cl.cli.report_lines import report_rows
+
     m = bundle.manifest
     shape = " x ".join(str(n) for n in m.input.shape)
     rows: list[tuple[str, object]] = [
@@ -104,7 +106,7 @@ def _print(bundle: Bundle, path: Path, cosine: tuple[float, float] | None) -> No
     if not m.encoders:
         rows.append(("encoder", "none: the features come ready-made"))
     rows += [(f"made with {tool}", version) for tool, version in m.tools.items()]
-    rows += _report_rows(_report(bundle))
+    rows += report_rows(_report(bundle))
     if cosine is not None:
         rows.append(("parity", f"mean cosine {cosine[0]:.4f}, worst {cosine[1]:.4f}"))
     pairs(rows)
@@ -140,45 +142,6 @@ def _report(bundle: Bundle) -> Any:
         return msgspec.json.decode(blob) if blob is not None else None
     except msgspec.DecodeError as error:
         raise BundleError(f"report.json is not JSON: {error}") from error
-
-
-def _report_rows(report: Any) -> list[tuple[str, object]]:
-    """Return what our exporter found as lines; another's report is left to --json."""
-    import msgspec
-
-    class Accuracy(msgspec.Struct):
-        float_features: float
-        deployed: float
-        tested: int
-
-    class Found(msgspec.Struct):
-        pictures: int
-        cosine_mean: float
-        cosine_worst: float
-        nearest_mean: Accuracy | None = None
-        ridge: Accuracy | None = None
-
-    class Report(msgspec.Struct):
-        calibration_pictures: int
-        encoders: dict[str, Found]
-
-    if report is None:
-        return []
-    try:
-        known = msgspec.convert(report, Report)
-    except msgspec.ValidationError:
-        return [("report", "of a kind not known here: see --json")]
-    rows: list[tuple[str, object]] = [
-        ("calibrated on", f"{known.calibration_pictures} pictures"),
-    ]
-    for member, found in known.encoders.items():
-        cosine = f"cosine mean {found.cosine_mean:.4f}, worst {found.cosine_worst:.4f}"
-        rows.append((f"{member} against float", f"{cosine} ({found.pictures} other pictures)"))
-        for head, accuracy in (("ridge", found.ridge), ("nearest mean", found.nearest_mean)):
-            if accuracy is not None:
-                gap = f"{accuracy.deployed:.3f} (float {accuracy.float_features:.3f})"
-                rows.append((f"{member}, {head}", f"{gap}, {accuracy.tested} tested"))
-    return rows
 
 
 def _parity(bundle: Bundle, runtime: str | None, precision: str | None) -> tuple[float, float]:

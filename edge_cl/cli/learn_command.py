@@ -9,7 +9,7 @@ import typer
 
 from edge_cl.cli import options
 from edge_cl.cli.opening import Choices, all_or_nothing, open_or_create
-from edge_cl.cli.output import contents, counted, json_line, note, pairs
+from edge_cl.cli.output import contents, counted, json_line, note, pairs, warn_saturated
 from edge_cl.cli.progress import progress
 from edge_cl.cli.usage import UsageError
 
@@ -46,6 +46,7 @@ def learn(
     bundle: options.BundleFile = None,
     head: options.Head = None,
     map_name: options.FeatureMapName = None,
+    preset: options.Preset = None,
     runtime: options.Runtime = None,
     precision: options.Precision = None,
     threads: options.Threads = None,
@@ -70,6 +71,7 @@ def learn(
         bundle=bundle,
         head=head,
         feature_map=map_name,
+        preset=preset,
         runtime=runtime,
         precision=precision,
         threads=threads,
@@ -86,6 +88,7 @@ def learn(
                 on_unusable=lambda item: note(f"note: {item.error}"),
             )
         status = learner.status
+    warn_saturated(status)
     if as_json:
         json_line(
             {

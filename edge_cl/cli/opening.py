@@ -22,6 +22,7 @@ class Choices:
     bundle: Path | None = None
     head: str | None = None
     feature_map: str | None = None
+    preset: str | None = None
     runtime: str | None = None
     precision: str | None = None
     threads: int | None = None
@@ -77,6 +78,7 @@ def _open(state: Path, choices: Choices, *, read_only: bool) -> Learner:
         bundle=open_bundle(choices.bundle) if choices.bundle is not None else None,
         head=head_options(choices.head) if choices.head is not None else None,
         feature_map=map_named(choices.feature_map) if choices.feature_map is not None else None,
+        preset=choices.preset,
         runtime=choices.runtime,
         precision=choices.precision,
         threads=choices.threads,

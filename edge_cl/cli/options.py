@@ -35,7 +35,16 @@ FeatureMapName = Annotated[
     typer.Option(
         "--map",
         metavar="NAME",
-        help="identity, l2 or random-relu[:M], between encoder and head; fixed once learned",
+        help="identity, l2, power[:BETA] or random-relu[:M], between encoder and head; "
+        "fixed once learned",
+    ),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="A published method, for a head and a map: acil, g-acil, ranpac, nmc-janson, fsa "
+        "or simplecil",
     ),
 ]
 Runtime = Annotated[

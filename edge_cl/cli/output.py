@@ -62,6 +62,15 @@ def counted(n: int, one: str, many: str = "") -> str:
     return f"{n} {one if n == 1 else many or one + 's'}"
 
 
+def warn_saturated(status: Status) -> None:
+    """Say so where the grid cuts features off."""
+    if status.saturated_share > 1e-3:
+        note(
+            f"warning: {status.saturated_share:.1%} of the features lie outside the grid; "
+            "the bundle was calibrated on other data"
+        )
+
+
 def contents(state: Path, status: Status) -> str:
     """Return `edge-cl-state (12 samples, 3 classes)`."""
     classes = sum(1 for n in status.samples_per_class.values() if n)

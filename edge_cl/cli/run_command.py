@@ -76,6 +76,7 @@ def run(
     bundle: options.BundleFile = None,
     head: options.Head = None,
     map_name: options.FeatureMapName = None,
+    preset: options.Preset = None,
     runtime: options.Runtime = None,
     precision: options.Precision = None,
     threads: options.Threads = None,
@@ -98,6 +99,7 @@ def run(
         bundle=bundle,
         head=head,
         feature_map=map_name,
+        preset=preset,
         runtime=runtime,
         precision=precision,
         threads=threads,
@@ -139,7 +141,7 @@ def run(
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[threading.Event]:
-    """Hand out an event that SIGINT and SIGTERM set; a second SIGINT interrupts at once."""
+    """Hand out an event that SIGINT, SIGTERM and SIGHUP set; a second SIGINT interrupts at once."""
     stop = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -147,7 +149,7 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stop.set()
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.signal(number, handle) for number in numbers]
     try:
         yield stop

@@ -1,4 +1,4 @@
-"""`edge-cl status`, `undo`, `forget`, `merge` and `tune`: looking at a state and changing it."""
+"""`edge-cl status`, `undo`, `forget` and `merge`: looking at a state and changing it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from edge_cl.cli import options
 from edge_cl.cli.opening import Choices, all_or_nothing, open_existing, require_state
-from edge_cl.cli.output import contents, counted, json_line, line, note, pairs
+from edge_cl.cli.output import contents, counted, json_line, line, pairs, warn_saturated
 
 STATUS_EXAMPLES = """
   edge-cl status
@@ -24,11 +24,12 @@ FORGET_EXAMPLES = """
   edge-cl forget photo.jpg mug
   edge-cl forget features.npz mug     every row of x
 """
+USE_EXAMPLES = """
+  edge-cl use lda
+  edge-cl use ridge       with its default strength again, after edge-cl tune
+"""
 MERGE_EXAMPLES = """
   edge-cl merge other-device/edge-cl-state
-"""
-TUNE_EXAMPLES = """
-  edge-cl tune
 """
 
 
@@ -59,11 +60,8 @@ def status(
             ("kernels", found.kernels),
         ]
     )
-    if found.saturated_share > 1e-3:
-        note(
-            f"warning: {found.saturated_share:.1%} of the features lie outside the grid; "
-            "the bundle was calibrated on other data"
-        )
+    line(f"outside the grid: {found.saturated_share:.2%} of the features")
+    warn_saturated(found)
     line("samples of each class:")
     for label, n in found.samples_per_class.items():
         line(f"  {label}: {n}")
@@ -160,31 +158,25 @@ def merge(
         pairs([("merged", counted(added, "sample")), ("state", contents(state, found))])
 
 
-def tune(
+def use(
+    head: Annotated[
+        str,
+        typer.Argument(metavar="HEAD", show_default=False, help="ridge, lda, ncm or ncm-euclidean"),
+    ],
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
     as_json: options.Json = False,
 ) -> None:
-    """Choose the strength of ridge from what was learned.
+    """Use another head from now on.
 
-    In closed form, by generalised cross-validation; it is used from now on. For pictures that
-    are independent of each other. Frames of one video are not: their neighbours give the answer
-    away, and the default is the better choice.
+    It is solved from what was learned already; nothing is learned again, nothing is lost.
     """
-    choices = Choices(bundle=bundle)
-    with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
+    with open_existing(state, Choices(bundle=bundle), read_only=True) as learner:
         before = learner.status.head
-        choice = learner.tune()
+    choices = Choices(bundle=bundle, head=head)
+    with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
         found = learner.status
     if as_json:
-        json_line(
-            {
-                "ridge": choice.ridge,
-                "degrees_of_freedom": choice.degrees_of_freedom,
-                "head": found.head,
-                "head_before": before,
-                "state": str(state),
-            }
-        )
+        json_line({"head": found.head, "head_before": before, "state": str(state)})
     else:
         pairs([("head before", before), ("head now", found.head), ("state", state)])

@@ -21,9 +21,14 @@ _STAGES = {
 }
 
 
+def can_plot() -> bool:
+    """Say whether matplotlib is installed."""
+    return find_spec("matplotlib") is not None
+
+
 def require_plot() -> None:
     """Raise MissingExtraError where matplotlib is not installed, before any work is done."""
-    if not find_spec("matplotlib"):
+    if not can_plot():
         raise MissingExtraError("drawing a picture", "plot")
 
 

@@ -96,5 +96,5 @@ def build_head(
     if isinstance(options, RidgeOptions):
         return Ridge(moments, options, scale=scale, mean_square_norm=mean_square_norm)
     if isinstance(options, LDAOptions):
-        return LDA(moments, options)
+        return LDA(moments, options, scale=scale)
     return NearestMean(moments, options)

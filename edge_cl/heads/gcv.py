@@ -11,7 +11,7 @@ One O(d³) eigendecomposition, then O(d) a candidate.
 
 Leaving one *frame* out is an honest test only where samples are independent. In a video the
 neighbouring frame gives the answer away and (3) chooses λ far too small; there the default,
-a strong λ, is the better choice.
+a strong λ, is the better choice, or one chosen by whole groups (`edge_cl.heads.group_choice`).
 
 References
 ----------
@@ -64,7 +64,7 @@ def choose_ridge(
     if N < 2:
         raise InputError(f"expected at least two samples to choose ridge from, got {N}")
     if candidates is None:
-        candidates = mean_square_norm * np.logspace(-4, 4, 41)
+        candidates = default_candidates(mean_square_norm)
     with one_thread():
         g, V = np.linalg.eigh(moments.G)
         a = np.square(V.T @ moments.Q.T).sum(axis=1)
@@ -80,3 +80,8 @@ def choose_ridge(
         gcv=gcv,
         degrees_of_freedom=float(df[best]),
     )
+
+
+def default_candidates(mean_square_norm: float) -> F64:
+    """Return 41 values of λ, from 1e-4 to 1e4 times E‖x‖²."""
+    return np.asarray(mean_square_norm * np.logspace(-4, 4, 41))
