@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from edge_cl.bench import bench
 from edge_cl.bundle import Bundle, open_bundle
 from edge_cl.encoders import open_encoder
 from edge_cl.features import Identity, feature_map
-from edge_cl.heads import HEADS, build_head
+from edge_cl.heads import HEADS, HeadOptions, RidgeOptions, build_head
 from edge_cl.moments import Moments
 
 Metrics = dict[str, float]
@@ -164,6 +164,18 @@ def fashion_heads(resources: Resources) -> Metrics:
     return _accuracies(_shipped(), x[:20000], y[:20000], x[20000:], y[20000:])
 
 
+def fashion_ridge_sweep(resources: Resources) -> Metrics:
+    """As `fashion_heads`: ridge with λ from a thousandth of E‖x‖² to ten times it."""
+    x, y = _fashion_features(resources, None)
+    options = {
+        f"ridge_{times:g}": RidgeOptions(
+            ridge=times * _shipped().manifest.embedding.mean_square_norm
+        )
+        for times in (0.001, 0.01, 0.1, 0.3, 1.0, 3.0, 10.0)
+    }
+    return _accuracies(_shipped(), x[:20000], y[:20000], x[20000:], y[20000:], options)
+
+
 def fashion_precision(resources: Resources) -> Metrics:
     """Head accuracy and cosine of int8 against fp32 features of the same pictures."""
     bundle = open_bundle(_need(resources.precisions))
@@ -220,6 +232,12 @@ SCENARIOS: dict[str, Scenario] = {
         bounds={"ridge": (">=", 0.885), "lda": (">=", 0.880), "ncm": (">=", 0.795)},
         needs="fashion",
     ),
+    "fashion20k-ridge-sweep": Scenario(
+        what="Fashion-MNIST, ridge over λ in units of E‖x‖²",
+        measure=fashion_ridge_sweep,
+        bounds={"ridge_0.3": (">=", 0.885)},
+        needs="fashion",
+    ),
     "fashion-int8-against-fp32": Scenario(
         what="what int8 costs: cosine, and accuracy of the heads",
         measure=fashion_precision,
@@ -252,15 +270,21 @@ def _wall(command: list[str]) -> float:
 
 
 def _accuracies(
-    bundle: Bundle, x: np.ndarray, y: np.ndarray, x_test: np.ndarray, y_test: np.ndarray
+    bundle: Bundle,
+    x: np.ndarray,
+    y: np.ndarray,
+    x_test: np.ndarray,
+    y_test: np.ndarray,
+    heads: Mapping[str, HeadOptions] | None = None,
 ) -> Metrics:
+    heads = heads or {name: HEADS[name] for name in ("ridge", "lda", "ncm")}
     to_grid = feature_map(Identity(), bundle.manifest.embedding)
     moments = Moments(to_grid.d)
     moments.add(to_grid(x), y)
     found: Metrics = {}
-    for name in ("ridge", "lda", "ncm"):
+    for name, options in heads.items():
         head = build_head(
-            HEADS[name],
+            options,
             moments,
             scale=to_grid.scale,
             mean_square_norm=to_grid.mean_square_norm,

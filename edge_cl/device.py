@@ -165,7 +165,7 @@ def describe_machine() -> Machine:
         cores=cores or 1,
         memory_gb=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         governor=_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        system=f"{platform.system()} {platform.release()}",
+        system=f"{platform.system()} {platform.release().partition('-')[0]}",
         python=platform.python_version(),
         packages={name: v for name in _PACKAGES if (v := _version(name))},
     )

@@ -499,8 +499,7 @@ class Learner:
     @contextmanager
     def _changing(self) -> Iterator[None]:
         """Change sums, labels and history as one; the head follows, or is solved again."""
-        if self._store is not None:
-            self._store.refuse_unwritable()  # what cannot be kept is not learned either
+        self._refuse_unwritable()
         with interrupts_wait():
             try:
                 yield
@@ -515,7 +514,12 @@ class Learner:
             raise InputError("expected the head to be ridge: no other has a λ to choose")
         return self._options
 
+    def _refuse_unwritable(self) -> None:
+        if self._store is not None:
+            self._store.refuse_unwritable()  # what cannot be kept is not learned either
+
     def _use_ridge(self, ridge: float) -> None:
+        self._refuse_unwritable()
         self._options = msgspec.structs.replace(self._require_ridge(), ridge=ridge)
         self._head = self._built(self._options)
         self._unsaved = True

@@ -27,7 +27,7 @@ a class. (1) is exact instead, whatever the order.
 
 Everything in (3) changes with every sample, ρ included, so there is no rank-one shortcut:
 W is solved when it is asked for and not before, O(d³) for the first prediction after
-learning (about 60 ms at d = 1280) and O(d k) for the next ones.
+learning (about 0.1 s at d = 1280) and O(d k) for the next ones.
 
 References
 ----------
