@@ -121,13 +121,13 @@ def lesson_over_predict(_: Resources) -> Metrics:
 def resident_memory(_: Resources) -> Metrics:
     """Let a learner with the shipped bundle and 100 classes predict and learn."""
     code = (
-        "import numpy as np, resource; from edge_cl import Learner; r = np.random.default_rng(0)\n"
+        "import numpy as np; from edge_cl import Learner; r = np.random.default_rng(0)\n"
         "l = Learner.open(threads=1)\n"
         "xs = [r.integers(0,256,(480,640,3),np.uint8) for _ in range(4)]\n"
         "for i in range(300):\n"
         "    l.learn(xs[i % 4], f'c{i % 100}'); i > 99 and l.predict(xs[i % 4])\n"
-        "now = int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize()\n"
-        "print(now / 2**20, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10)"
+        "kb = dict(line.split()[:2] for line in open('/proc/self/status') if line[:2] == 'Vm')\n"
+        "print(int(kb['VmRSS:']) / 2**10, int(kb['VmHWM:']) / 2**10)"
     )
     runs = [[float(v) for v in _python(code).split()] for _ in range(3)]
     return {
