@@ -13,6 +13,7 @@ import resource
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -135,7 +136,7 @@ def bench(
                 repetitions,
                 threads,
                 seed,
-                lambda share, name=name: report(name, share),  # type: ignore[misc]
+                partial(report, name),
             )
         )
     return BenchReport(

@@ -62,7 +62,7 @@ def run_demo(
             pictures,
             bundle,
             encoder,
-            progress=lambda what, share, name=pictures.name: report(f"{name}: {what}", share),  # type: ignore[misc]
+            progress=_under(report, pictures.name),
         )
         for pictures in sets
     )
@@ -76,3 +76,7 @@ def run_demo(
         keeping=keeping,
         elapsed_s=perf_counter() - start,
     )
+
+
+def _under(report: Callable[[str, float], None], name: str) -> Callable[[str, float], None]:
+    return lambda what, share: report(f"{name}: {what}", share)
