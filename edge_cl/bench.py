@@ -22,7 +22,7 @@ import numpy as np
 from edge_cl.arrays import F64, U8
 from edge_cl.bundle import Bundle, EncoderSpec
 from edge_cl.device import Machine, describe_machine
-from edge_cl.encoders import choose_encoder
+from edge_cl.encoders import choose_encoder, matching_encoders
 from edge_cl.errors import InputError, MissingExtraError
 from edge_cl.heads import HeadOptions
 from edge_cl.learner import Learner
@@ -118,7 +118,7 @@ def bench(
     report = progress or (lambda name, share: None)
     results: list[EncoderBench] = []
     skipped: dict[str, str] = {}
-    for spec in _wanted(bundle, runtime, precision):
+    for spec in matching_encoders(bundle, runtime, precision) or (None,):
         name = f"{spec.runtime} {spec.precision}" if spec else "vectors"
         try:
             if spec:
@@ -147,21 +147,6 @@ def bench(
         skipped=skipped,
         peak_memory_mb=_peak_memory_mb(),
     )
-
-
-def _wanted(
-    bundle: Bundle, runtime: str | None, precision: str | None
-) -> tuple[EncoderSpec | None, ...]:
-    specs = bundle.manifest.encoders
-    if not specs:
-        choose_encoder(bundle, runtime, precision)  # refuses a wish that cannot be met
-        return (None,)
-    wanted = tuple(
-        s for s in specs if runtime in (None, s.runtime) and precision in (None, s.precision)
-    )
-    if not wanted:
-        choose_encoder(bundle, runtime, precision)  # says what there is
-    return wanted
 
 
 def _bench_encoder(

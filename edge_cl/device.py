@@ -26,6 +26,7 @@ __all__ = [
     "load_profile",
     "profile_names",
     "refuse_oversized",
+    "usable_cores",
 ]
 
 _PROFILES = "edge_cl.device_profiles"  # the folder device_profiles/, as it is installed
@@ -155,14 +156,19 @@ def load_profile(name: str) -> Profile:
         raise InputError(f"the profile {name} does not fit: {error}") from error
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return cores or 1
+
+
 def describe_machine() -> Machine:
     """Return what this machine says of itself; what it does not say is empty."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return Machine(
         cpu=_cpu_name(),
         board=_text("/proc/device-tree/model").rstrip("\0"),
         architecture=platform.machine(),
-        cores=cores or 1,
+        cores=usable_cores(),
         memory_gb=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         governor=_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         system=f"{platform.system()} {platform.release().partition('-')[0]}",

@@ -102,7 +102,7 @@ def forget(
 ) -> None:
     """Take back a sample, however long ago it was learned.
 
-    Exactly: afterwards everything is, bit for bit, as if it had never been learned.
+    Exactly: afterwards the sums are, bit for bit, as if it had never been learned.
 
     The file must be the one that was learned, unchanged, and so must its class: the state holds
     sums, not samples, and can refuse only what is provably impossible.

@@ -16,13 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 from edge_cl import arrays
 from edge_cl.arrays import F32
 from edge_cl.bundle import Bundle, EncoderSpec
+from edge_cl.device import usable_cores
 from edge_cl.encoders.litert_runner import LiteRTRunner, litert_available
 from edge_cl.encoders.onnx_runner import OnnxRunner, onnx_available
 from edge_cl.encoders.passthrough import PassthroughRunner
 from edge_cl.encoders.picture import fit_picture
 from edge_cl.errors import BackendError, InputError, MissingExtraError
 
-__all__ = ["Encoder", "Runner", "choose_encoder", "open_encoder"]
+__all__ = ["Encoder", "Runner", "choose_encoder", "matching_encoders", "open_encoder"]
 
 # Of what a bundle offers, the first that can run here: the fastest on most boards.
 _PREFERENCE = [("onnx", "int8"), ("litert", "int8"), ("onnx", "fp16"), ("litert", "fp16")]
@@ -79,6 +80,28 @@ class Encoder:
         return np.ascontiguousarray(x, dtype=np.float32)
 
 
+def matching_encoders(
+    bundle: Bundle, runtime: str | None = None, precision: str | None = None
+) -> tuple[EncoderSpec, ...]:
+    """Return the encoders of `bundle` that fit the wishes; none where it holds none.
+
+    Raises
+    ------
+    InputError : there is a wish, and no encoder that fits it.
+    """
+    specs = bundle.manifest.encoders
+    wanted = tuple(
+        s for s in specs if runtime in (None, s.runtime) and precision in (None, s.precision)
+    )
+    if not specs and (runtime or precision):
+        raise InputError(f"{bundle.name} holds no encoder: its features come ready-made")
+    if specs and not wanted:
+        have = ", ".join(f"{s.runtime} {s.precision}" for s in specs)
+        wish = " ".join(w for w in (runtime, precision) if w)
+        raise InputError(f"{bundle.name} holds no {wish} encoder", hint=f"it holds: {have}")
+    return wanted
+
+
 def choose_encoder(
     bundle: Bundle, runtime: str | None = None, precision: str | None = None
 ) -> EncoderSpec | None:
@@ -89,16 +112,9 @@ def choose_encoder(
     InputError : the bundle has no such encoder.
     MissingExtraError : it has, but the library that runs it is not installed.
     """
-    specs = bundle.manifest.encoders
-    if not specs:
-        if runtime or precision:
-            raise InputError(f"{bundle.name} holds no encoder: its features come ready-made")
-        return None
-    wanted = [s for s in specs if runtime in (None, s.runtime) and precision in (None, s.precision)]
+    wanted = matching_encoders(bundle, runtime, precision)
     if not wanted:
-        have = ", ".join(f"{s.runtime} {s.precision}" for s in specs)
-        wish = " ".join(w for w in (runtime, precision) if w)
-        raise InputError(f"{bundle.name} holds no {wish} encoder", hint=f"it holds: {have}")
+        return None
     available = {"onnx": onnx_available(), "litert": litert_available()}
     usable = [s for s in wanted if available[s.runtime]]
     if not usable:
@@ -133,18 +149,12 @@ def open_encoder(
     if spec is None:
         return Encoder(bundle, None, PassthroughRunner())
     blob = bundle.files[spec.member]
+    threads = threads or min(4, usable_cores())
     if spec.runtime == "onnx":
-        return Encoder(bundle, spec, OnnxRunner(blob, spec, threads or _threads()))
-    return Encoder(bundle, spec, LiteRTRunner(blob, spec, threads or _threads()))
+        return Encoder(bundle, spec, OnnxRunner(blob, spec, threads))
+    return Encoder(bundle, spec, LiteRTRunner(blob, spec, threads))
 
 
 def _rank(spec: EncoderSpec) -> int:
     key = (spec.runtime, spec.precision)
     return _PREFERENCE.index(key) if key in _PREFERENCE else len(_PREFERENCE)
-
-
-def _threads() -> int:
-    import os
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(4, cores or 1)
