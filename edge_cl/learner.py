@@ -474,7 +474,7 @@ class Learner:
 
     def _decide(self, q: I16, watch: Stopwatch) -> Prediction:
         scores = self._scores(q)
-        p = self._head.probabilities(scores)[0]
+        p = self._head.probabilities(scores, q)[0]
         best = int(np.argmax(scores[0]))
         names = self._labels.names
         order = [c for c in np.argsort(-scores[0], kind="stable") if self._moments.n[c]]

@@ -29,8 +29,10 @@ def assert_close(actual, expected, tolerance=TOLERANCE):
     assert np.abs(actual[finite] - expected[finite]).max(initial=0.0) <= tolerance * size
 
 
-def assert_probabilities(head, scores, n):
-    p = head.probabilities(scores)
+def assert_probabilities(head, q, n):
+    """The laws of probabilities at the rows of `q`; return the scores there."""
+    scores = head.scores(q)
+    p = head.probabilities(scores, q)
     assert p.shape == scores.shape
     assert ((p >= 0) & (p <= 1)).all()
     np.testing.assert_allclose(p.sum(axis=1), 1.0, atol=1e-9)
@@ -40,6 +42,7 @@ def assert_probabilities(head, scores, n):
     assert not p[:, n == 0].any()
     for s, row in zip(scores, p, strict=True):  # never against the order of the scores
         assert (np.diff(row[np.argsort(s)]) >= 0).all()
+    return scores
 
 
 @given(samples(), st.data())
@@ -83,8 +86,7 @@ def test_after_every_sample_the_head_is_the_batch_solution(options, stream):
 def test_probabilities_are_a_distribution_in_the_order_of_scores(options, stream):
     q, y = stream
     follower = batch(options, q, y, k=6)
-    scores = follower.scores(np.concatenate([q, q // 3, -q]))
-    assert_probabilities(follower.head, scores, follower.moments.n)
+    assert_probabilities(follower.head, np.concatenate([q, q // 3, -q]), follower.moments.n)
 
 
 @given(samples())
@@ -146,7 +148,7 @@ def test_an_unseen_class_scores_minus_infinity_and_moves_no_other(options, strea
     after = follower.scores(q)
     assert np.isneginf(after[:, before.shape[1] :]).all()
     assert_close(after[:, : before.shape[1]], before)
-    assert_probabilities(follower.head, after, follower.moments.n)
+    assert_probabilities(follower.head, q, follower.moments.n)
 
 
 @given(samples(), st.booleans())
@@ -157,18 +159,18 @@ def test_a_class_emptied_by_forgetting_never_wins(options, stream, at_once):
     gone = y == y[0]
     for part in [np.flatnonzero(gone)] if at_once else np.flatnonzero(gone)[:, None]:
         follower.forget(q[part], y[part] + 1)
-    scores = follower.scores(q)
+    scores = assert_probabilities(follower.head, q, follower.moments.n)
     assert np.isneginf(scores[:, y[0] + 1]).all()
-    assert_probabilities(follower.head, scores, follower.moments.n)
 
 
 @given(samples(max_k=1), st.integers(0, 3))
 def test_one_class_alone_always_wins(options, stream, c):
     q, y = stream
     follower = batch(options, q, y + c)
-    scores = follower.scores(np.concatenate([q, np.zeros_like(q[:1])]))
+    at = np.concatenate([q, np.zeros_like(q[:1])])
+    scores = follower.scores(at)
     assert (scores.argmax(axis=1) == c).all()
-    assert (follower.head.probabilities(scores)[:, c] == 1.0).all()
+    assert (follower.head.probabilities(scores, at)[:, c] == 1.0).all()
 
 
 @pytest.mark.parametrize("copies", [2, 3, 7, 17, 64])
@@ -177,9 +179,8 @@ def test_a_stalled_sensor_that_repeats_one_row_a_class_is_learned(options, copie
     q = np.array([[900] * d, [-1300] * d], np.int16) + rng.integers(-99, 99, (2, d), np.int16)
     y = np.arange(2)
     follower = batch(options, np.repeat(q, copies, axis=0), np.repeat(y, copies))
-    scores = follower.scores(q)
+    scores = assert_probabilities(follower.head, q, follower.moments.n)
     assert_array_equal(scores.argmax(axis=1), y)
-    assert_probabilities(follower.head, scores, follower.moments.n)
 
 
 @pytest.mark.parametrize(
@@ -204,9 +205,9 @@ def test_degenerate_features_give_finite_answers(options, spoil, n, rng):
     follower = Follower(options, 4)
     for i in range(n):
         follower.learn(q[i : i + 1], y[i : i + 1])
-        scores = follower.scores(np.concatenate([q[:5], np.eye(4, dtype=np.int16)]))
+        at = np.concatenate([q[:5], np.eye(4, dtype=np.int16)])
+        scores = assert_probabilities(follower.head, at, follower.moments.n)
         assert np.isfinite(scores[:, : min(i + 1, 3)]).all()
-        assert_probabilities(follower.head, scores, follower.moments.n)
 
 
 @given(samples(max_d=3, largest=50), samples(max_d=3, max_n=4, largest=50))
@@ -221,8 +222,7 @@ def test_whatever_was_forgotten_the_head_answers(options, learned, foreign):
         except ForgetError:
             continue
         if follower.moments.samples:
-            scores = follower.scores(q)
-            assert_probabilities(follower.head, scores, follower.moments.n)
+            assert_probabilities(follower.head, q, follower.moments.n)
 
 
 @given(samples(max_n=10), samples(max_n=10))
@@ -269,6 +269,18 @@ def test_ten_thousand_interleaved_samples_stay_with_a_rebuild(options, d):
         scores = follower.scores(at)
         if step % 500 == 499:
             assert_close(scores, batch(options, q, y, k=follower.moments.k).scores(at))
+
+
+@given(samples(), samples(max_n=5))
+def test_a_frozen_head_answers_as_it_did(options, first, later):
+    d = min(first[0].shape[1], later[0].shape[1])
+    parts = [(np.ascontiguousarray(q[:, :d]), y) for q, y in (first, later)]
+    follower = batch(options, *parts[0])
+    at = parts[0][0]
+    before, frozen = follower.scores(at), follower.head.frozen()
+    follower.learn(*parts[1])
+    follower.scores(at)
+    assert_array_equal(frozen(at), before)
 
 
 def test_a_head_over_nothing_has_no_classes(options):

@@ -71,7 +71,9 @@ def test_scores_are_those_of_scikit_learn_up_to_an_offset_a_row(cloud, rho):
         assert_allclose(
             up_to_an_offset(ours.scores(q)), up_to_an_offset(theirs), rtol=1e-6, atol=1e-6
         )
-    assert_allclose(ours.head.probabilities(ours.scores(q)), reference.predict_proba(x), atol=1e-6)
+    assert_allclose(
+        ours.head.probabilities(ours.scores(q), q), reference.predict_proba(x), atol=1e-6
+    )
 
 
 @given(clouds())

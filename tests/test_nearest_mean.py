@@ -64,7 +64,7 @@ def test_euclidean_probabilities_are_the_spherical_gaussian_posterior(rng):
     density = np.exp(-np.square(x[:, None] - M).sum(axis=2) / (2 * variance))
     head = batch(METRICS[0], q, y)
     expected = density / density.sum(axis=1, keepdims=True)
-    assert_allclose(head.head.probabilities(head.scores(q)), expected, atol=1e-9)
+    assert_allclose(head.head.probabilities(head.scores(q), q), expected, atol=1e-9)
 
 
 def test_another_metric_is_refused():

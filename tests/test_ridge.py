@@ -109,7 +109,7 @@ def test_an_extreme_ridge_gives_numbers(ridge, rng):
     follower.head.tensors()
     for i in range(30):
         follower.learn(q[i : i + 1], y[i : i + 1])
-        p = follower.head.probabilities(follower.scores(q))
+        p = follower.head.probabilities(follower.scores(q), q)
         assert_allclose(p.sum(axis=1), 1.0)
 
 

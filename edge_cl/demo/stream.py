@@ -88,7 +88,7 @@ def run_stream(
             watch.lap("encode")
             q, y = to_grid(x), y_train[i : i + 1]
             if moments.samples:
-                heads["ridge"].probabilities(heads["ridge"].scores(q))
+                heads["ridge"].probabilities(heads["ridge"].scores(q), q)
             watch.lap("decide")
             moments.add(q, y)
             heads["ridge"].update(q, y, +1)

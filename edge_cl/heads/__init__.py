@@ -18,12 +18,10 @@ Zhuang et al. ACIL: Analytic class-incremental learning. NeurIPS 2022.
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from edge_cl.arrays import F64, I16, I64
 from edge_cl.errors import InputError
 from edge_cl.heads.lda import LDA, LDAOptions
 from edge_cl.heads.nearest_mean import NearestMean, NearestMeanOptions
+from edge_cl.heads.protocol import Head, Promise, Scorer
 from edge_cl.heads.ridge import Ridge, RidgeOptions
 from edge_cl.moments import Moments
 
@@ -35,39 +33,15 @@ __all__ = [
     "LDAOptions",
     "NearestMean",
     "NearestMeanOptions",
+    "Promise",
     "Ridge",
     "RidgeOptions",
+    "Scorer",
     "build_head",
     "head_options",
 ]
 
 HeadOptions = NearestMeanOptions | LDAOptions | RidgeOptions
-
-
-class Head(Protocol):
-    """What the learner needs of a head."""
-
-    @property
-    def nbytes(self) -> int:
-        """Memory held now, in bytes, without the moments."""
-
-    def update(self, q: I16, y: I64, sign: int) -> None:
-        """Follow the moments, which have just gained (+1) or lost (-1) these samples."""
-
-    def refresh(self) -> None:
-        """Forget everything derived; it is computed again from the moments when needed."""
-
-    def scores(self, q: I16) -> F64:
-        """Return one score a class, (n, k), for grid features (n, d); -inf where n_c = 0."""
-
-    def probabilities(self, scores: F64) -> F64:
-        """Return class probabilities (n, k) for scores (n, k); the order of classes is kept."""
-
-    def tensors(self) -> dict[str, F64]:
-        """Return what must be stored for a reopened head to give the same bits."""
-
-    def restore(self, tensors: dict[str, F64]) -> None:
-        """Take back what `tensors` returned; the moments are in place."""
 
 
 # name -> options; a name is what users type

@@ -48,6 +48,7 @@ import numpy as np
 from edge_cl.arrays import F64, I16, I64
 from edge_cl.errors import InputError
 from edge_cl.heads.masked import mask_unseen, softmax
+from edge_cl.heads.protocol import Promise, Scorer
 from edge_cl.heads.stored import stored
 from edge_cl.heads.triangular import inverse_spd
 from edge_cl.moments import Moments, scatter_rounding
@@ -75,6 +76,11 @@ class LDAOptions(msgspec.Struct, frozen=True, kw_only=True, tag="lda"):
         if self.absolute is not None and not (math.isfinite(self.absolute) and self.absolute > 0):
             raise InputError(f"expected absolute to be a positive number, got {self.absolute}")
 
+    @property
+    def promise(self) -> Promise:
+        """What holds for the head."""
+        return Promise()
+
 
 class LDA:
     """Linear discriminant analysis over `moments`, whose features are q·`scale`."""
@@ -101,10 +107,14 @@ class LDA:
 
     def scores(self, q: I16) -> F64:
         """See `Head.scores`. Log posteriors up to a constant a row."""
-        W, bias = self._weights()
-        return mask_unseen(q.astype(np.float64) @ W - bias, self._moments.n)  # (4)
+        return self.frozen()(q)
 
-    def probabilities(self, scores: F64) -> F64:
+    def frozen(self) -> Scorer:
+        """See `Head.frozen`."""
+        (W, bias), n = self._weights(), self._moments.n.copy()
+        return lambda q: mask_unseen(q.astype(np.float64) @ W - bias, n)  # (4)
+
+    def probabilities(self, scores: F64, q: I16) -> F64:
         """See `Head.probabilities`. The Gaussian posterior with equal priors."""
         return softmax(scores)
 

@@ -28,6 +28,7 @@ import numpy as np
 from edge_cl.arrays import F64, I16, I64
 from edge_cl.errors import InputError
 from edge_cl.heads.masked import mask_unseen, softmax
+from edge_cl.heads.protocol import Promise, Scorer
 from edge_cl.heads.stored import stored
 from edge_cl.moments import Moments
 
@@ -42,6 +43,11 @@ class NearestMeanOptions(msgspec.Struct, frozen=True, kw_only=True, tag="ncm"):
     def __post_init__(self) -> None:
         if self.metric not in ("cosine", "euclidean"):
             raise InputError(f"expected the metric cosine or euclidean, got {self.metric!r}")
+
+    @property
+    def promise(self) -> Promise:
+        """What holds for the head."""
+        return Promise()
 
 
 class NearestMean:
@@ -75,18 +81,17 @@ class NearestMean:
 
     def scores(self, q: I16) -> F64:
         """See `Head.scores`. Euclidean scores are in squared grid units, cosines in [-1, 1]."""
-        x = q.astype(np.float64)
-        s = x @ self._W.T
-        if self._cosine:
-            norm = np.sqrt(np.einsum("ij,ij->i", x, x))
-            s /= np.where(norm > 0, norm, 1.0)[:, None]  # (2)
-        else:
-            s -= self._bias  # (1)
-        return mask_unseen(s, self._moments.n)
+        return _scores(q, self._W, None if self._cosine else self._bias, self._moments.n)
 
-    def probabilities(self, scores: F64) -> F64:
+    def probabilities(self, scores: F64, q: I16) -> F64:
         """See `Head.probabilities`. The Gaussian posterior of (1), or a softmax of cosines."""
         return softmax(scores * (COSINE_SHARPNESS if self._cosine else 1 / self._variance()))
+
+    def frozen(self) -> Scorer:
+        """See `Head.frozen`."""
+        W, n = self._W.copy(), self._moments.n.copy()
+        bias = None if self._cosine else self._bias.copy()
+        return lambda q: _scores(q, W, bias, n)
 
     def tensors(self) -> dict[str, F64]:
         """See `Head.tensors`. Nothing: the means are a function of the moments, bit for bit."""
@@ -112,3 +117,15 @@ class NearestMean:
         within = m.G.trace() - float((m.Q[m.n > 0] ** 2 / n[:, None]).sum())
         degrees = (m.samples - len(n)) * m.d
         return max(within / degrees, 1.0) if degrees > 0 else 1.0
+
+
+def _scores(q: I16, W: F64, bias: F64 | None, n: I64) -> F64:
+    """Return (1), or (2) where there is no bias."""
+    x = q.astype(np.float64)
+    s = x @ W.T
+    if bias is None:
+        norm = np.sqrt(np.einsum("ij,ij->i", x, x))
+        s /= np.where(norm > 0, norm, 1.0)[:, None]  # (2)
+    else:
+        s -= bias  # (1)
+    return mask_unseen(s, n)

@@ -44,6 +44,7 @@ from edge_cl.arrays import F64, I16, I64
 from edge_cl.blas import one_thread
 from edge_cl.errors import InputError
 from edge_cl.heads.masked import mask_unseen, simplex_projection
+from edge_cl.heads.protocol import Promise, Scorer
 from edge_cl.heads.stored import stored
 from edge_cl.heads.triangular import inverse_spd
 from edge_cl.moments import Moments, scatter_rounding
@@ -64,6 +65,11 @@ class RidgeOptions(msgspec.Struct, frozen=True, kw_only=True, tag="ridge"):
     def __post_init__(self) -> None:
         if self.ridge is not None and not (math.isfinite(self.ridge) and self.ridge > 0.0):
             raise InputError(f"expected ridge to be a positive number, got {self.ridge}")
+
+    @property
+    def promise(self) -> Promise:
+        """What holds for the head."""
+        return Promise()
 
 
 class Ridge:
@@ -120,9 +126,14 @@ class Ridge:
         """See `Head.scores`. Estimates of P(class | x), not confined to [0, 1]."""
         return mask_unseen(q.astype(np.float64) @ self._weights(), self._moments.n)
 
-    def probabilities(self, scores: F64) -> F64:
+    def probabilities(self, scores: F64, q: I16) -> F64:
         """See `Head.probabilities`. The distribution nearest to the scores."""
         return simplex_projection(scores)
+
+    def frozen(self) -> Scorer:
+        """See `Head.frozen`."""
+        W, n = self._weights().copy(), self._moments.n.copy()
+        return lambda q: mask_unseen(q.astype(np.float64) @ W, n)
 
     def tensors(self) -> dict[str, F64]:
         """See `Head.tensors`."""
