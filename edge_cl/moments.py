@@ -9,6 +9,9 @@ integer, and float64 holds it without rounding while N <= 2³¹: |G_ij| <= 2047�
 Hence the sums are the same bits for any order, any split into batches, any BLAS and any
 processor, and `subtract` is the exact inverse of `add`. Every head is a function of them.
 
+Some heads need more: the moments keep the `statistics` they are asked to, under the same laws
+(`edge_cl.statistics`). A stream that drifts can be forgotten by halves (`edge_cl.halving`).
+
 Adding one sample writes O(d) bytes: rows wait in a block, and a full block enters G as one
 matrix product. Reading `G` brings it up to date first.
 
@@ -18,21 +21,26 @@ one more row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import numpy as np
 
-from edge_cl import arrays
+from edge_cl import arrays, kernels
 from edge_cl.arrays import F64, I16, I64
-from edge_cl.blas import one_thread
+from edge_cl.blas import add_integer_products, one_thread
 from edge_cl.errors import ForgetError, InputError, StateError
+from edge_cl.halving import halve_products, halved_classes
+from edge_cl.plausible import GRID_MAX, integers, possible, scatter_rounding, trace
+from edge_cl.statistics import STATISTICS, Kept, Statistic, statistic
 
 __all__ = ["GRID_MAX", "MAX_SAMPLES", "Moments", "scatter_rounding"]
 
-GRID_MAX = 2047  # 12 bits and a sign
 MAX_SAMPLES = 1 << 31
 
 _BLOCK = 64  # rows that wait before they enter G together
-_BAND = 128  # rows of G at a time
 _BATCH = 1024  # rows converted to float64 at a time
+_NOT_AMONG = "the sample is not among those learned for this class"
 
 
 class Moments:
@@ -41,9 +49,10 @@ class Moments:
     Parameters
     ----------
     d : number of features, >= 1.
+    statistics : names of `edge_cl.statistics.STATISTICS` to keep besides.
     """
 
-    def __init__(self, d: int) -> None:
+    def __init__(self, d: int, *, statistics: Sequence[str] = ()) -> None:
         if d < 1:
             raise InputError(f"expected d >= 1 features, got {d}")
         self.d = d
@@ -55,6 +64,7 @@ class Moments:
         self._block: F64 = np.zeros((_BLOCK, d))
         self._signs: F64 = np.zeros(_BLOCK)
         self._waiting = 0
+        self._kept: dict[str, Statistic] = {name: statistic(name, d) for name in statistics}
 
     @property
     def k(self) -> int:
@@ -83,9 +93,15 @@ class Moments:
         return int(self.n.sum())
 
     @property
+    def statistics(self) -> Kept:
+        """What is kept besides, by name. Views: do not write."""
+        return cast(Kept, self._kept)
+
+    @property
     def nbytes(self) -> int:
         """Memory held, in bytes."""
-        return self._n.nbytes + self._Q.nbytes + self._G.nbytes + self._block.nbytes
+        own = self._n.nbytes + self._Q.nbytes + self._G.nbytes + self._block.nbytes
+        return own + sum(kept.nbytes for kept in self._kept.values())
 
     def add(self, q: I16, y: I64) -> None:
         """Add grid features `q` (n, d) int16 with class indices `y` (n,).
@@ -97,6 +113,7 @@ class Moments:
             raise InputError(f"expected at most {MAX_SAMPLES} samples: beyond, sums would round")
         self.grow(int(y.max(initial=-1)) + 1)
         self._update(q, y, +1)
+        self._update_kept(q, y, +1)
 
     def subtract(self, q: I16, y: I64) -> None:
         """Take back samples that were added.
@@ -117,23 +134,66 @@ class Moments:
         x = q.astype(np.float64)
         with one_thread():
             G = self.G - x.T @ x
-        if not _possible(n, Q, G, self.saturated - _at_the_rail(q)):
-            raise ForgetError("the sample is not among those learned for this class")
+        self._refuse_impossible(n, Q, G, self.saturated - _at_the_rail(q))
+        self._update_kept(q, y, -1)
+        if not self._kept_possible(n, Q, G, np.unique(y)):
+            self._update_kept(q, y, +1)  # the exact inverse
+            raise ForgetError(_NOT_AMONG)
         self._update(q, y, -1)
 
+    def halve(self) -> None:
+        """Halve every sum, rounded so that they stay those of a possible stream.
+
+        See `edge_cl.halving`: a class keeps its mean and at least one sample. What was added
+        before can no longer be taken back exactly. O(k d²).
+        """
+        classes = halved_classes(self.n, self.Q)
+        G = self.G
+        before = trace(G)
+        halve_products(G, classes)
+        self.n[:], self.Q[:] = classes.n_after, classes.Q_after
+        self.saturated = min((self.saturated + 1) // 2, self.samples * self.d)
+        for kept in self._kept.values():
+            kept.halve(classes, (before, trace(G)))
+
     def merge(self, other: Moments, classes: I64) -> None:
-        """Add the sums of another learner; `classes[c]` is its class c here."""
-        if other.d != self.d:
-            raise InputError(f"expected moments of {self.d} features, got {other.d}")
-        classes = arrays.class_indices(classes, other.k)
+        """Add the sums of another learner; `classes[c]` is its class c here.
+
+        Raises
+        ------
+        InputError : it has another d, lacks a statistic that is kept here, or holds so many
+            samples that sums would round. Nothing has changed.
+        """
+        classes = self._mergeable(other, classes)
         if self.samples + other.samples > MAX_SAMPLES:
             raise InputError(f"expected at most {MAX_SAMPLES} samples: beyond, sums would round")
         self.grow(int(classes.max(initial=-1)) + 1)
-        np.add.at(self.n, classes, other.n)
-        np.add.at(self.Q, classes, other.Q)
-        self._fold()
-        self._G += other.G
-        self.saturated += other.saturated
+        self._merge(other, classes, +1)
+        self._merge_kept(other, classes, +1)
+
+    def unmerge(self, other: Moments, classes: I64) -> None:
+        """Take back what `merge` has added.
+
+        Raises
+        ------
+        InputError : as for `merge`.
+        ForgetError : the sums show that it is not in. Nothing has changed.
+        """
+        classes = self._mergeable(other, classes)
+        if classes.size and classes.max() >= self._k:
+            raise ForgetError(f"class {classes.max()} was never learned")
+        n, Q = self.n.copy(), self.Q.copy()
+        np.subtract.at(n, classes, other.n)
+        np.subtract.at(Q, classes, other.Q)
+        if (n < 0).any():
+            raise ForgetError(f"class {int(np.argmin(n))} does not have that many samples")
+        G = self.G - other.G
+        self._refuse_impossible(n, Q, G, self.saturated - other.saturated)
+        self._merge_kept(other, classes, -1)
+        if not self._kept_possible(n, Q, G, np.unique(classes)):
+            self._merge_kept(other, classes, +1)  # the exact inverse
+            raise ForgetError(_NOT_AMONG)
+        self._merge(other, classes, -1)
 
     def grow(self, k: int) -> None:
         """Make room for classes up to index k - 1."""
@@ -142,51 +202,86 @@ class Moments:
             self._n = np.concatenate([self._n, np.zeros(room - len(self._n), np.int64)])
             self._Q = np.concatenate([self._Q, np.zeros((room - len(self._Q), self.d))])
         self._k = max(self._k, k)
+        for kept in self._kept.values():
+            kept.grow(self._k)
 
     def __eq__(self, other: object) -> bool:
         """Say whether both hold the same sums, bit for bit; classes without samples count."""
         if not isinstance(other, Moments):
             return NotImplemented
         mine, theirs = self.tensors(), other.tensors()
-        return self.saturated == other.saturated and all(
-            np.array_equal(mine[name], theirs[name]) for name in mine
+        return (
+            self.saturated == other.saturated
+            and mine.keys() == theirs.keys()
+            and all(np.array_equal(mine[name], theirs[name]) for name in mine)
         )
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
     def copy(self) -> Moments:
         """Return an independent copy."""
-        other = Moments(self.d)
+        other = Moments(self.d, statistics=tuple(self._kept))
         other.merge(self, np.arange(self._k))
         return other
 
     def tensors(self) -> dict[str, F64 | I64]:
-        """Return what has to be stored: n, Q, and the lower triangle of G, row by row."""
-        packed = self.G[np.tril_indices(self.d)]
-        return {"n": self.n.copy(), "Q": self.Q.copy(), "G": packed}
+        """Return what has to be stored: n, Q, and the lower triangle of G, row by row.
+
+        And the tensors of the statistics that are kept.
+        """
+        tensors: dict[str, F64 | I64] = {"n": self.n.copy(), "Q": self.Q.copy()}
+        tensors["G"] = self.G[np.tril_indices(self.d)]
+        for kept in self._kept.values():
+            tensors.update(kept.tensors())
+        return tensors
 
     @classmethod
-    def from_tensors(cls, n: I64, Q: F64, G: F64, *, d: int, saturated: int) -> Moments:
+    def from_tensors(
+        cls,
+        n: I64,
+        Q: F64,
+        G: F64,
+        *,
+        d: int,
+        saturated: int,
+        squares: F64 | None = None,
+        scatter: F64 | None = None,
+        fourth: I64 | None = None,
+        cubic: I64 | None = None,
+    ) -> Moments:
         """Rebuild what `tensors` returned, after checking that it can be sums of samples.
+
+        The statistics whose tensors are given are kept.
 
         Raises
         ------
         StateError : shapes, dtypes or values that no set of samples has.
         """
+        besides = {"squares": squares, "scatter": scatter, "fourth": fourth, "cubic": cubic}
+        given = {name: a for name, a in besides.items() if a is not None}
+        names = [name for name, (_, own) in STATISTICS.items() if given.keys() & set(own)]
+        if len(given) != sum(len(STATISTICS[name][1]) for name in names):
+            raise StateError(f"the statistics of the state are not whole: {sorted(given)}")
         k = len(n) if n.ndim == 1 else -1
         if n.dtype != np.int64 or k < 0 or (n < 0).any() or sum(n.tolist()) > MAX_SAMPLES:
             raise StateError("the class counts of the state are not counts")
-        if Q.dtype != np.float64 or Q.shape != (k, d) or not _integers(Q):
+        if Q.dtype != np.float64 or Q.shape != (k, d) or not integers(Q):
             raise StateError(f"the class sums of the state are not (k={k}, d={d}) integers")
-        if G.dtype != np.float64 or G.shape != (d * (d + 1) // 2,) or not _integers(G):
+        if G.dtype != np.float64 or G.shape != (d * (d + 1) // 2,) or not integers(G):
             raise StateError(f"the outer products of the state are not a triangle of d={d}")
-        moments = cls(d)
+        moments = cls(d, statistics=names)
         moments.grow(k)
         moments.n[:], moments.Q[:] = n, Q
         lower = np.tril_indices(d)
         moments._G[lower] = G
         moments._G.T[lower] = G
-        if not _possible(n, Q, moments._G, saturated):
+        for kept in moments._kept.values():
+            kept.restore(given, k)
+        if not (
+            0 <= saturated <= moments.samples * d
+            and possible(n, Q, moments._G)
+            and moments._kept_possible(n, Q, moments._G, np.arange(k))
+        ):
             raise StateError("the sums of the state are not those of any samples")
         moments.saturated = saturated
         return moments
@@ -195,16 +290,51 @@ class Moments:
         q = arrays.grid_features(q, self.d)
         return q, arrays.class_indices(y, len(q))
 
+    def _mergeable(self, other: Moments, classes: I64) -> I64:
+        if other.d != self.d:
+            raise InputError(f"expected moments of {self.d} features, got {other.d}")
+        if missing := self._kept.keys() - other._kept.keys():
+            raise InputError(f"expected moments that keep {', '.join(sorted(missing))} too")
+        return arrays.class_indices(classes, other.k)
+
+    def _merge(self, other: Moments, classes: I64, sign: int) -> None:
+        np.add.at(self.n, classes, sign * other.n)
+        np.add.at(self.Q, classes, sign * other.Q)
+        self._fold()
+        self._G += sign * other.G
+        self.saturated += sign * other.saturated
+
+    def _merge_kept(self, other: Moments, classes: I64, sign: int) -> None:
+        for name, kept in self._kept.items():
+            kept.merge(other._kept[name], classes, sign)
+
+    def _refuse_impossible(self, n: I64, Q: F64, G: F64, saturated: int) -> None:
+        if not (0 <= saturated <= n.sum() * self.d and possible(n, Q, G)):
+            raise ForgetError(_NOT_AMONG)
+
+    def _kept_possible(self, n: I64, Q: F64, G: F64, classes: I64) -> bool:
+        return all(kept.possible(n, Q, G, classes) for kept in self._kept.values())
+
+    def _update_kept(self, q: I16, y: I64, sign: int) -> None:
+        if not self._kept:
+            return
+        for start in range(0, len(q), _BATCH):
+            part = slice(start, start + _BATCH)
+            x = q[part].astype(np.float64)
+            for kept in self._kept.values():
+                kept.update(x, y[part], sign)
+
     def _update(self, q: I16, y: I64, sign: int) -> None:
         np.add.at(self._n, y, sign)
         self.saturated += sign * _at_the_rail(q)
         for start in range(0, len(q), _BATCH):
-            x = q[start : start + _BATCH].astype(np.float64)
-            np.add.at(self._Q, y[start : start + _BATCH], sign * x)  # (2)
+            part = slice(start, start + _BATCH)
+            x = q[part].astype(np.float64)
+            kernels.add_rows(q[part], y[part], sign, self._Q)  # (2)
             if self._waiting + len(x) > _BLOCK:
                 self._fold()
             if len(x) > _BLOCK:
-                self._add_outer_products(x, sign)
+                add_integer_products(self._G, x, sign)  # (3)
             else:
                 rows = slice(self._waiting, self._waiting + len(x))
                 self._block[rows], self._signs[rows] = x, sign
@@ -214,54 +344,9 @@ class Moments:
         x, signs = self._block[: self._waiting], self._signs[: self._waiting]
         for sign in (+1, -1):
             if (signs == sign).any():
-                self._add_outer_products(x[signs == sign], sign)
+                add_integer_products(self._G, x[signs == sign], sign)  # (3)
         self._waiting = 0
-
-    def _add_outer_products(self, x: F64, sign: int) -> None:
-        with one_thread():
-            for rows in _bands(self.d):  # a whole product would hold d² more
-                # (3); exact: all partial sums are integers below 2^53
-                self._G[rows] += sign * (x[:, rows].T @ x)
-
-
-def _possible(n: I64, Q: F64, G: F64, saturated: int) -> bool:
-    """Say whether sums may be those of grid samples. O(d³), a third of a matrix product."""
-    N, seen, square = int(n.sum()), n > 0, G.diagonal()
-    # Cauchy-Schwarz, twice: sum over classes of Q_c² / n_c <= G_ii, and G_ij² <= G_ii G_jj
-    least = (Q[seen] ** 2 / n[seen, None]).sum(axis=0) * (1 - 1e-12)
-    plausible = (
-        (np.abs(Q) <= GRID_MAX * n[:, None]).all()
-        and (square >= least).all()
-        and (square <= GRID_MAX**2 * N).all()
-        and (np.square(G) <= np.outer(square, square * (1 + 1e-12))).all()
-        and 0 <= saturated <= N * len(G)
-    )
-    if not plausible or not G.any():
-        return bool(plausible)
-    # Whatever the samples: their within-class scatter has no negative eigenvalue
-    root = Q[seen] / np.sqrt(n[seen])[:, None]
-    with one_thread():
-        scatter = G - root.T @ root
-        scatter.flat[:: len(G) + 1] += scatter_rounding(G, len(root))
-        try:
-            np.linalg.cholesky(scatter)
-        except np.linalg.LinAlgError:
-            return False
-    return True
-
-
-def scatter_rounding(G: F64, classes: int) -> float:
-    """Return a bound on the rounding, as an eigenvalue, of G - Σ_c Q_c Q_cᵀ / n_c."""
-    return float(np.finfo(np.float64).eps * (len(G) + classes + 8) * G.trace())
 
 
 def _at_the_rail(q: I16) -> int:
     return int((np.abs(q) == GRID_MAX).sum())
-
-
-def _bands(d: int) -> list[slice]:
-    return [slice(start, start + _BAND) for start in range(0, d, _BAND)]
-
-
-def _integers(a: F64) -> bool:
-    return bool(np.isfinite(a).all() and (a == np.rint(a)).all())

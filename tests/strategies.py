@@ -30,3 +30,10 @@ def labels():
     """Acceptable class names."""
     letters = st.characters(exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"])
     return st.text(letters, min_size=1, max_size=8)
+
+
+@st.composite
+def two_streams(draw):
+    """Two streams of samples with one number of features."""
+    d = draw(st.integers(1, 6))
+    return draw(samples(d=d)), draw(samples(d=d))

@@ -11,6 +11,7 @@ from strategies import SEEDS, samples, splits
 
 from edge_cl.errors import ForgetError, InputError, StateError
 from edge_cl.moments import GRID_MAX, MAX_SAMPLES, Moments
+from edge_cl.statistics import STATISTICS
 
 
 def of(q, y):
@@ -202,6 +203,11 @@ def rows(*values):
         (rows([GRID_MAX, 0], [-GRID_MAX, 0]), rows([0, 0])),
         (rows(*[[2046, 0], [-2046, 0]] * 4), rows([2047, 0])),
         (rows([1, 2], [3, 4], [5, 6]), rows([100, 0])),
+        # every entry of what would be left is possible, its smallest eigenvalue -2 is not
+        (
+            np.kron(np.eye(3), [[2], [-2], [1], [-1]]).astype(np.int16),
+            rows([2, 2, 2]),
+        ),
     ],
 )
 def test_what_was_provably_never_learned_is_refused(learned, foreign):
@@ -312,3 +318,92 @@ def test_a_million_samples_are_exact(rng):
     for start in range(0, len(q), 997):
         moments.add(q[start : start + 997], y[start : start + 997])
     assert_sums(moments, q, y)
+
+
+@pytest.mark.slow
+def test_a_thousand_orders_partitions_and_ways_back_give_the_same_bits(rng):
+    """Permute, split, merge, forget, undo, with every statistic: one result, bit for bit."""
+    q = rng.integers(-GRID_MAX, GRID_MAX + 1, (150, 5)).astype(np.int16)
+    q[rng.random(q.shape) < 0.1] = GRID_MAX
+    y = rng.integers(0, 6, 150)
+    names = tuple(STATISTICS)
+    kept = np.arange(150) < 120  # the others come and go
+
+    def empty():
+        moments = Moments(5, statistics=names)
+        moments.grow(6)
+        return moments
+
+    expected = empty()
+    expected.add(q[kept], y[kept])
+    for _ in range(1000):
+        order = rng.permutation(150)
+        devices = [empty() for _ in range(int(rng.integers(1, 5)))]
+        homes = rng.integers(0, len(devices), 150)
+        for part in np.split(order, np.sort(rng.integers(0, 151, 6))):
+            for number, device in enumerate(devices):
+                mine = part[homes[part] == number]
+                device.add(q[mine], y[mine])
+                if len(mine) and rng.random() < 0.3:  # undo, and learn again
+                    device.subtract(q[mine], y[mine])
+                    device.add(q[mine], y[mine])
+        early = rng.random(150) < 0.5
+        for number, device in enumerate(devices):
+            gone = np.flatnonzero(~kept & early & (homes == number))
+            device.subtract(q[gone], y[gone])
+        moments = empty()
+        classes = rng.permutation(6)  # each device has its own order of classes
+        for device in devices:
+            renamed = Moments(5, statistics=names)
+            renamed.merge(device, classes)
+            moments.merge(renamed, np.argsort(classes))
+        for i in np.flatnonzero(~kept & ~early):
+            moments.subtract(q[i : i + 1], y[i : i + 1])
+        if rng.random() < 0.1:
+            moments.merge(devices[0], np.arange(6))
+            moments.unmerge(devices[0], np.arange(6))
+        assert moments == expected
+
+
+@pytest.mark.slow
+def test_a_million_samples_with_merges_forgets_and_halvings_are_exact(rng):
+    """Beside int64 sums, halved by Python: every bit, with every statistic that int64 holds."""
+    d, k = 6, 5
+    names = ("squares", "scatter")
+    moments, rest, held = Moments(d, statistics=names), 10**6, np.zeros((0, d), np.int16)
+    moments.grow(k)
+    n, Q, G = np.zeros(k, np.int64), np.zeros((k, d)), np.zeros((d, d))
+    scatter, labels = np.zeros((k, d, d)), np.zeros(0, int)
+    while rest:
+        step = min(rest, int(rng.integers(1, 4000)))
+        rest -= step
+        q = rng.integers(-GRID_MAX, GRID_MAX + 1, (step, d)) // 4 ** rng.integers(0, 5, (step, 1))
+        q, y = q.astype(np.int16), rng.integers(0, k, step) * rng.integers(0, 2, step)
+        if rng.random() < 0.2:
+            other = Moments(d, statistics=names)
+            other.add(q, (y + 1) % k)
+            moments.merge(other, (np.arange(other.k) - 1) % k)
+        else:
+            moments.add(q, y)
+        signs = [(+1, q, y)]
+        if len(held) and rng.random() < 0.5:
+            moments.subtract(held, labels)
+            signs.append((-1, held, labels))
+        for sign, rows_, classes in signs:
+            count, total, products = oracles.sums(rows_, classes, k)
+            n, Q, G = n + sign * count, Q + sign * total, G + sign * products
+            scatter += sign * oracles.statistics(rows_, classes, k)[1]
+        held, labels = q[:50], y[:50]
+        if rng.random() < 0.1:
+            for c in range(k):
+                one = slice(c, c + 1)
+                scatter[c] = oracles.halved(n[one], Q[one], scatter[c])[2]
+            n, Q, G = oracles.halved(n, Q, G)
+            moments.halve()
+            held = held[:0]
+            labels = labels[:0]
+        assert_array_equal(moments.n, n)
+        assert_array_equal(moments.Q, Q)
+        assert_array_equal(moments.G, G)
+    for c in range(k):
+        assert_array_equal(moments.statistics["scatter"].of_class(c), scatter[c])
