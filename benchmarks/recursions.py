@@ -10,7 +10,7 @@ Both recursions are the textbook one, with P = (G + λI)⁻¹ stored whole:
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numba import njit
@@ -20,7 +20,12 @@ from edge_cl.arrays import F32, F64
 
 
 class Lesson(Protocol):
-    """Something that takes one sample x (d,) of a class."""
+    """Something that takes one sample x (d,) of a class.
+
+    folded : whether the last lesson let rows that had waited enter a matrix.
+    """
+
+    folded: bool
 
     def learn(self, x: F64, label: int) -> None:
         """Learn it; the weights are exact afterwards."""
@@ -28,6 +33,8 @@ class Lesson(Protocol):
 
 class Unit:
     """The unit U; it learns nothing."""
+
+    folded = False
 
     def __init__(self, d: int, k: int) -> None:
         self._P = np.ones((d, d), np.float32)
@@ -40,6 +47,8 @@ class Unit:
 
 class NumPyRLS:
     """(1) as it is usually written in NumPy, float64."""
+
+    folded = False
 
     def __init__(self, d: int, k: int, ridge: float) -> None:
         self._P = np.eye(d) / ridge
@@ -56,21 +65,27 @@ class NumPyRLS:
 
 
 class BlasRLS:
-    """(1) by BLAS on one triangle of P in float32: ssymv, ssyr, and sger for W."""
+    """(1) by BLAS on one triangle of P: symv, syr, and ger for W; float32 or float64."""
 
-    def __init__(self, d: int, k: int, ridge: float) -> None:
-        self._P = np.asfortranarray(np.eye(d, dtype=np.float32) / np.float32(ridge))
-        self.W: F32 = np.zeros((d, k), np.float32, order="F")
+    folded = False
+
+    def __init__(self, d: int, k: int, ridge: float, dtype: type[np.floating[Any]]) -> None:
+        self._P: Any = np.asfortranarray(np.eye(d, dtype=dtype) / dtype(ridge))
+        self.W: Any = np.zeros((d, k), dtype, order="F")
+        letter = "s" if dtype == np.float32 else "d"
+        self._symv, self._syr, self._gemv, self._ger = (
+            getattr(blas, letter + name) for name in ("symv", "syr", "gemv", "ger")
+        )
 
     def learn(self, x: F64, label: int) -> None:
         """See `Lesson.learn`."""
-        x32 = x.astype(np.float32)
-        g = blas.ssymv(1.0, self._P, x32, lower=1)
-        s = 1.0 + float(x32 @ g)
-        self._P = blas.ssyr(-1.0 / s, g, lower=1, a=self._P, overwrite_a=1)
-        error = -blas.sgemv(1.0, self.W, x32, trans=1)
+        x = x.astype(self._P.dtype, copy=False)
+        g = self._symv(1.0, self._P, x, lower=1)
+        s = 1.0 + float(x @ g)
+        self._P = self._syr(-1.0 / s, g, lower=1, a=self._P, overwrite_a=1)
+        error = -self._gemv(1.0, self.W, x, trans=1)
         error[label] += 1.0
-        self.W = blas.sger(1.0 / s, g, error, a=self.W, overwrite_a=1)
+        self.W = self._ger(1.0 / s, g, error, a=self.W, overwrite_a=1)
 
 
 @njit(fastmath=True)

@@ -9,62 +9,67 @@ With a random-ReLU map in front this is ACIL / G-ACIL (Zhuang et al.) and RanPAC
 phase (McDonnell et al.). A class never seen before costs one zero column, which is exact,
 because every earlier sample had target 0 for it.
 
-The truth is (G, Q). To predict after each sample without solving (1) each time, the inverse
-is followed from the last factorisation P₀ by one row a sample, newest last:
+The truth is (G, Q). So as not to solve (1) after each sample, weights and inverse are followed
+(`edge_cl.heads.ridge_solution`, `edge_cl.heads.inverse`):
 
-    P = P₀ - Aᵀ diag(w) A                                                             (2)
-    g = P x,   s = 1 + w·xᵀg          w = +1 to add the sample, -1 to take it back     (3)
-    W ← W + w·(g / s)(y - Wᵀx)ᵀ,   next row of A: g / √s                              (4)
+- A few samples: one by one, at once. Half of P₀ is read once, W read twice and written once.
+- Many samples: they wait as int16 rows. When weights are asked for, they go in as blocks; more
+  than d / 4 of them cost less as (1), from the sums.
+- Many taken back at once, or digits that would be lost: (1).
+- After 65,536 samples (8,192 in float32), or when the inverse is worn, rounding is cleared: (1)
+  is solved in a thread, while the old weights serve and learn; the update after that swaps, and
+  `renewal` says what it took. Between updates the weights keep their bits. docs/decisions/0007.
 
-(2)-(4) are Sherman and Morrison's formula, unfolded. After `_PENDING` rows they enter P₀ as
-one matrix product; after `_AGE` samples P₀ and W are computed anew from (G, Q), so that
-rounding has no time to add up. Taking back a sample that nearly alone spans a direction
-(s close to 0) would lose digits: then they are computed anew at once. G + λI has all
-eigenvalues >= λ, so (1) always has a solution. (Algorithm 1 of G-ACIL prints R₀ = γI for
-what must be I/γ; its equation (7), like ours, has it right.)
+The first weights after a bulk load, or of a head that was just reopened and then learns, are
+solved when they are asked for, in the caller's thread: there are none that could serve.
 
 Everything here is in grid units, x = scale·q: λ becomes λ / scale², scores do not change.
-Cost of a sample: half of P₀ read once, O(d m) for the pending rows, O(d k) for W.
 
 References
 ----------
-Sherman, Morrison. Adjustment of an inverse matrix. Ann. Math. Stat. 21 (1950) 124-127.
 Zhuang et al. ACIL, NeurIPS 2022; GACL, NeurIPS 2024. McDonnell et al. RanPAC, NeurIPS 2023.
 """
 
 from __future__ import annotations
 
 import math
+import time
+import warnings
+from typing import Literal
 
 import msgspec
 import numpy as np
 
-from edge_cl import kernels
 from edge_cl.arrays import F64, I16, I64
-from edge_cl.blas import one_thread
 from edge_cl.errors import InputError
+from edge_cl.heads.background import BackgroundSolve, Renewal
 from edge_cl.heads.masked import mask_unseen, simplex_projection
 from edge_cl.heads.protocol import Promise, Scorer
+from edge_cl.heads.ridge_solution import FEW, Problem, Rows, Solution, count
 from edge_cl.heads.stored import stored
-from edge_cl.heads.triangular import inverse_spd
-from edge_cl.moments import Moments, scatter_rounding
+from edge_cl.moments import Moments
 
 DEFAULT_RIDGE = 0.3  # in units of the bundle's E‖x‖²; docs/decisions/0004
 
-_PENDING = 64  # rows of A before they enter P₀
-_BAND = 128  # rows of P₀ at a time
-_AGE = 1 << 16  # samples before P₀ and W are computed anew; docs/decisions/0003
-_SMALLEST_PIVOT = 1e-6  # of s in (3), below which digits would be lost
+_AGE = {"double": 1 << 16, "single": 1 << 13}  # samples before (1) is due; docs/decisions/0007
 
 
 class RidgeOptions(msgspec.Struct, frozen=True, kw_only=True, tag="ridge"):
-    """`ridge`: λ in squared feature units, > 0; None stands for 0.3·E‖x‖² of the bundle."""
+    """Which penalty, and how the inverse is kept.
+
+    ridge : λ in squared feature units, > 0; None stands for 0.3·E‖x‖² of the bundle.
+    inverse : "double", or "single": half the memory of the inverse and a faster lesson, W
+        within 1e-4 of exact instead of 1e-8; where λ is too small for that, double serves.
+    """
 
     ridge: float | None = None
+    inverse: Literal["double", "single"] = "double"
 
     def __post_init__(self) -> None:
         if self.ridge is not None and not (math.isfinite(self.ridge) and self.ridge > 0.0):
             raise InputError(f"expected ridge to be a positive number, got {self.ridge}")
+        if self.inverse not in _AGE:
+            raise InputError(f"expected inverse double or single, got {self.inverse!r}")
 
     @property
     def promise(self) -> Promise:
@@ -78,6 +83,7 @@ class Ridge:
     Attributes
     ----------
     ridge : λ in use, in squared feature units.
+    renewal : what the last solution in the background took; None before the first.
     """
 
     def __init__(
@@ -85,42 +91,55 @@ class Ridge:
     ) -> None:
         self._moments = moments
         self.ridge = DEFAULT_RIDGE * mean_square_norm if options.ridge is None else options.ridge
+        self.renewal: Renewal | None = None
         self._lambda = self.ridge / scale**2
-        d = moments.d
-        self._P: F64 | None = None  # (d, d); None until the next update needs it
-        self._W: F64 | None = None  # (d, k); None until it is asked for
-        self._A: F64 = np.empty((_PENDING, d))
-        self._w: F64 = np.empty(_PENDING)
-        self._rows = 0
+        self._single = mean_square_norm / scale**2 if options.inverse == "single" else None
+        self._age_limit = _AGE[options.inverse]
+        self._solution: Solution | None = None  # None until weights are asked for
+        self._stored: F64 | None = None  # (d, k), reopened: weights without their inverse
+        self._waiting: list[Rows] = []  # learned, not yet in the solution
         self._age = 0
-        self._g: F64 = np.empty(d)
+        self._solve: BackgroundSolve | None = None
+        self._pause = 0.0
 
     @property
     def nbytes(self) -> int:
         """See `Head.nbytes`."""
-        return self._A.nbytes + sum(a.nbytes for a in (self._P, self._W) if a is not None)
+        held = self._stored.nbytes if self._stored is not None else 0
+        held += self._solution.nbytes if self._solution is not None else 0
+        held += self._solve.nbytes if self._solve is not None else 0
+        return held + sum(q.nbytes + y.nbytes for q, y, _ in self._waiting)
 
     def update(self, q: I16, y: I64, sign: int) -> None:
-        """See `Head.update`. Many samples at once, or the age limit, leave it to `scores`."""
-        d, n = self._moments.d, len(q)
+        """See `Head.update`. Many samples at once are left to `scores`."""
+        n = len(y)
         if not n:
             return
-        # After `restore` there is W but no P₀, and the moments have moved on already.
-        if self._W is None or self._P is None or self._age + n > _AGE or n > d // 2:
+        self._swap()
+        if self._solve is not None:
+            self._solve.note(q, y, sign)
+        if self._solution is None:  # the moments have moved on from what was reopened
             self.refresh()
-            return
-        W = self._grown(self._W)
-        for x, label in zip(q.astype(np.float64), y.tolist(), strict=True):
-            if not self._follow(self._P, W, x, label, float(sign)):
-                self.refresh()
-                return
-        self._W = W
+        elif sign > 0 and (self._waiting or n > FEW):
+            self._wait(q, y)
+        elif n > FEW:
+            self.refresh()
+        else:
+            self._follow([*self._waiting, (q, y, sign)])
         self._age += n
+        self._renew_if_due()
 
     def refresh(self) -> None:
-        """See `Head.refresh`."""
-        self._P = self._W = None
-        self._rows = self._age = 0
+        """See `Head.refresh`. A solution under way in the background is dropped."""
+        self._solution = self._stored = self._solve = None
+        self._waiting = []
+        self._age = 0
+
+    def settle(self) -> None:
+        """Wait for a solution under way in the background, if there is one, and take it."""
+        if self._solve is not None:
+            self._solve.join()
+            self._swap()
 
     def scores(self, q: I16) -> F64:
         """See `Head.scores`. Estimates of P(class | x), not confined to [0, 1]."""
@@ -143,47 +162,58 @@ class Ridge:
         """See `Head.restore`."""
         tensors = stored(tensors, {"W": (self._moments.d, self._moments.k)})
         self.refresh()
-        self._W = tensors["W"]
+        self._stored = tensors["W"]
 
     def _weights(self) -> F64:
-        if self._W is None:
-            self._P = self._inverse()
-            with one_thread():
-                self._W = self._P @ self._moments.Q.T  # (1)
-        elif self._W.shape[1] < self._moments.k:
-            self._W = self._grown(self._W)
-        return self._W
+        if self._stored is not None:  # a class that came without samples has no column yet
+            new = self._moments.k - self._stored.shape[1]
+            self._stored = np.pad(self._stored, ((0, 0), (0, new))) if new else self._stored
+            return self._stored
+        if self._waiting:
+            self._follow(self._waiting)
+        if self._solution is None:
+            self._solution, self._age = self._problem().solve(), 0  # (1)
+        self._renew_if_due()
+        self._solution.grow(self._moments.k)
+        return self._solution.W
 
-    def _inverse(self) -> F64:
-        d = self._moments.d
-        if not self._moments.samples:
-            return np.eye(d) / self._lambda
-        A = self._moments.G.copy()
-        # A λ below the rounding of a factorisation cannot be told from 0: it is raised to that
-        smallest = 4 * scatter_rounding(A, 0)
-        A.flat[:: d + 1] += max(self._lambda, smallest)
-        return inverse_spd(A)
+    def _problem(self) -> Problem:
+        return Problem.of(self._moments, ridge=self._lambda, single=self._single)
 
-    def _grown(self, W: F64) -> F64:
-        new = self._moments.k - W.shape[1]
-        return np.concatenate([W, np.zeros((len(W), new))], axis=1) if new else W
+    def _wait(self, q: I16, y: I64) -> None:
+        if 4 * (count(self._waiting) + len(y)) > self._moments.d:
+            self.refresh()
+        else:
+            self._waiting.append((q.copy(), y.copy(), +1))
 
-    def _follow(self, P: F64, W: F64, x: F64, label: int, sign: float) -> bool:
-        """Apply (3) and (4) to one sample; False where digits would be lost."""
-        g, row = self._g, self._rows
-        s = 1.0 + sign * kernels.corrected_product(P, self._A, self._w, row, x, g)  # (3)
-        if not _SMALLEST_PIVOT < s < math.inf:
-            return False
-        r = -(x @ W)
-        r[label] += 1.0
-        kernels.add_outer(g, r, sign / s, W)  # (4)
-        np.multiply(g, 1.0 / math.sqrt(s), out=self._A[row])
-        self._w[row] = sign
-        self._rows += 1
-        if self._rows == _PENDING:
-            with one_thread():
-                for start in range(0, len(P), _BAND):  # a whole product would hold d² more
-                    rows = slice(start, start + _BAND)
-                    P[rows] -= (self._A[:, rows].T * self._w) @ self._A  # (2)
-            self._rows = 0
-        return True
+    def _follow(self, rows: list[Rows]) -> None:
+        self._waiting = []
+        if self._solution is not None and not self._solution.take(rows):
+            self.refresh()
+
+    def _renew_if_due(self) -> None:
+        solution = self._solution
+        if solution is None or self._waiting or self._solve is not None:
+            return
+        if self._age >= self._age_limit or solution.inverse.worn:
+            start = time.perf_counter()
+            solution.grow(self._moments.k)
+            self._solve = BackgroundSolve(self._problem(), solution.W)
+            self._pause = time.perf_counter() - start
+
+    def _swap(self) -> None:
+        """Put the solution from the background in place, if it has ended. Only updates do."""
+        solve = self._solve
+        if solve is None or solve.running:
+            return
+        start = time.perf_counter()
+        solution = solve.result()
+        if solution is None:
+            self.refresh()  # so that the next weights are solved here, where an error is seen
+        else:
+            self._solution, self._solve = solution, None
+            self._waiting, self._age = [], solve.noted
+            self.renewal = solve.renewal(self._pause + time.perf_counter() - start)
+        if solve.error is not None:
+            text = f"weights could not be solved in the background: {solve.error!r}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)

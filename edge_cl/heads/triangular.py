@@ -23,17 +23,17 @@ def inverse_spd(A: F64) -> F64:
     with one_thread():
         L = np.asarray(np.linalg.cholesky(A), np.float64)
         del A  # where the caller let go of it, its memory serves the product
-        _invert_lower(L)
+        invert_lower(L)
         return np.asarray(L.T @ L)  # BLAS syrk: the same bits on both sides of the diagonal
 
 
-def _invert_lower(L: F64) -> None:
-    """Replace L by L⁻¹: [[A, 0], [B, C]]⁻¹ = [[A⁻¹, 0], [-C⁻¹ B A⁻¹, C⁻¹]]."""
+def invert_lower(L: F64) -> None:
+    """Replace a lower triangular L by L⁻¹: [[A, 0], [B, C]]⁻¹ = [[A⁻¹, 0], [-C⁻¹ B A⁻¹, C⁻¹]]."""
     d = len(L)
     if d <= _SMALL:
         L[:] = np.tril(np.linalg.inv(L))
         return
     h = d // 2
-    _invert_lower(L[:h, :h])
-    _invert_lower(L[h:, h:])
+    invert_lower(L[:h, :h])
+    invert_lower(L[h:, h:])
     L[h:, :h] = -L[h:, h:] @ (L[h:, :h] @ L[:h, :h])
