@@ -18,6 +18,10 @@ width of the encoder: then λ is given for each feature of the encoder, `ridge_p
 chooses λ from 10⁻⁸ ... 10⁸ on a fifth of every task, so there is nothing to translate: its
 preset begins with the default, and `tune` chooses.
 
+KLDA's code inverts a scatter that is never divided by N, in float32, with no ridge; ours is
+shrunk. It has no bandwidth of its own either: what the paper calls σ is γ of exp(-γ‖x - y‖²),
+set by hand from 5·10⁻⁶ to 5·10⁻² for one encoder or another; ours follows from the bundle.
+
 λ has the unit of a squared feature too. (1) does not help where an encoder's features are
 longer than the paper's: a preset's λ is where to start, `Learner.tune_by_group` tells.
 
@@ -29,6 +33,8 @@ Zhuang et al. GACL: Exemplar-free generalized analytic continual learning. NeurI
     γ = 100, 5000 features.
 McDonnell et al. RanPAC: Random projections and pre-trained models for continual learning.
     NeurIPS 2023. 10,000 features.
+Momeni, Mazumder, Liu. Continual learning using a kernel-based method over foundation
+    models. AAAI 2025. D = 5000, an ensemble of 5.
 Janson et al. A simple baseline that questions the use of pretrained-models in continual
     learning. arXiv 2210.04428, 2022.
 Panos et al. First session adaptation: A strong replay-free baseline for class-incremental
@@ -45,7 +51,7 @@ import msgspec
 
 from edge_cl.bundle import EmbeddingSpec
 from edge_cl.errors import InputError
-from edge_cl.features import L2, Identity, MapSpec, RandomReLU
+from edge_cl.features import L2, Identity, MapSpec, RandomFourier, RandomReLU
 from edge_cl.heads import HeadOptions, LDAOptions, NearestMeanOptions, RidgeOptions
 
 __all__ = ["PRESETS", "Preset", "preset_named"]
@@ -97,6 +103,18 @@ PRESETS: dict[str, Preset] = {
         head=RidgeOptions(),
         paper="McDonnell et al., NeurIPS 2023",
         note="2048 random features for 10,000; default λ, until tuned",
+    ),
+    "klda": Preset(
+        map=RandomFourier(m=_WIDTH),
+        head=LDAOptions(),
+        paper="Momeni et al., AAAI 2025",
+        note="2048 Fourier features for 5000; OAS for no shrinkage; γ from the bundle",
+    ),
+    "klda-e": Preset(
+        map=RandomFourier(m=5 * 512, members=5),
+        head=LDAOptions(members=5),
+        paper="Momeni et al., AAAI 2025",
+        note="5 members of 512 Fourier features for 5000; OAS; γ from the bundle",
     ),
     "nmc-janson": Preset(
         map=L2(),

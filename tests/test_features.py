@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from strategies import SEEDS
 
+from edge_cl import fourier
 from edge_cl.bundle import EmbeddingSpec
 from edge_cl.errors import InputError
 from edge_cl.features import (
     L2,
     Identity,
     Power,
+    RandomFourier,
     RandomReLU,
     feature_map,
     grid_step,
@@ -97,6 +99,113 @@ def test_the_signs_are_pinned_for_ever():
     assert B.tolist() == oracles.signs(16, 64, 7)
 
 
+@given(st.integers(1, 9), st.integers(1, 70), st.integers(0, 2**64 - 1))
+def test_frequencies_and_phases_are_those_written_down(d, m, key):
+    normals, phases = fourier.draw(d, m, key)
+    Z, b = oracles.fourier_draw(d, m, key)
+    assert normals.tolist() == Z
+    assert_allclose(phases, b, rtol=1e-15)
+
+
+def test_the_frequencies_are_pinned_for_ever():
+    normals, phases = fourier.draw(5, 3, 7)
+    assert normals.tolist() == [
+        [-301, 1028, -2235, 1511, -1504],
+        [1993, 177, 725, -1219, -2147],
+        [232, -1934, -4775, -755, -1664],
+    ]
+    assert phases.tolist() == pytest.approx(
+        [1.8620696710720583, 5.306576659861935, 2.8544863040338195], rel=1e-14
+    )
+
+
+def test_the_first_features_of_many_are_those_of_few():
+    (many, b), (few, a) = fourier.draw(7, 200, 1), fourier.draw(7, 90, 1)
+    assert_array_equal(many[:90], few)
+    assert_array_equal(b[:90], a)
+
+
+def test_frequencies_are_standard_normal_and_phases_uniform():
+    normals, phases = fourier.draw(64, 2000, 0)
+    z = normals.ravel() * fourier.STEP
+    n = len(z)
+    assert abs(z.mean()) < 4 / np.sqrt(n)
+    assert abs(np.square(z).mean() - 1) < 4 * np.sqrt(2 / n)
+    assert abs((np.abs(z) < 0.6744897501960817).mean() - 0.5) < 4 * 0.5 / np.sqrt(n)
+    assert abs((np.abs(z) < 2.5758293035489).mean() - 0.99) < 4 * 0.1 / np.sqrt(n)
+    products = z.reshape(2000, 64).T @ z.reshape(2000, 64) / 2000  # of one feature, and another's
+    assert np.abs(products[~np.eye(64, dtype=bool)]).max() < 5.5 / np.sqrt(2000)
+    turns = np.sort(phases) / (2 * np.pi)
+    assert np.abs(turns - np.arange(1, 2001) / 2000).max() < 2 / np.sqrt(2000)
+
+
+@given(
+    st.integers(1, 9),
+    st.integers(1, 30),
+    st.sampled_from([1, 2, 5]),
+    SEEDS,
+    st.floats(1e-3, 1e2),
+)
+def test_fourier_features_are_cosines_on_the_grid_to_half_a_step(d, width, members, seed, relative):
+    x = (np.random.default_rng(seed).standard_normal((3, d)) * 30).astype(np.float32)
+    space = embedding(d, 0.25, 900.0 * d)
+    gamma, m = relative / space.mean_square_norm, width * members
+    spec = RandomFourier(m=m, gamma=gamma, seed=seed, members=members)
+    phi = feature_map(spec, space)
+    Z, b = oracles.fourier_draw(d, m, seed)
+    for row, h in zip(x, phi(x), strict=True):
+        q = [oracles.grid(v, space.scale) for v in row]
+        for z, phase, value in zip(Z, b, h.tolist(), strict=True):
+            along = sum(a * c for a, c in zip(q, z, strict=True)) * space.scale / 2048
+            angle = np.sqrt(2 * gamma) * along + phase
+            expected = np.sqrt(2 * members / m) * np.cos(angle)
+            assert abs(value * phi.scale - expected) <= phi.scale * (0.5 + 1e-6)
+
+
+def kernel_error(members, m, gamma=0.02, claimed=None):
+    """Root mean square of φ·φ - exp(-γ‖x - y‖²), over pairs and over the members."""
+    x = np.random.default_rng(5).standard_normal((60, 16)).astype(np.float32)
+    space = features_bundle(x).manifest.embedding
+    phi = feature_map(RandomFourier(m=m, gamma=gamma, seed=2, members=members), space)
+    h = (phi(x) * phi.scale).reshape(60, members, -1).swapaxes(0, 1)
+    x = to_grid(x, space.scale) * space.scale
+    square = np.square(x[:, None] - x).sum(axis=2)
+    kernel = np.exp(-(claimed or gamma) * square)
+    return np.sqrt(np.square(h @ h.swapaxes(1, 2) - kernel).mean())
+
+
+@pytest.mark.parametrize("members", [1, 4])
+@pytest.mark.parametrize("width", [64, 512, 4096])
+def test_products_of_fourier_features_are_the_kernel_to_one_over_the_root_of_their_number(
+    members, width
+):
+    assert 0.2 < kernel_error(members, members * width) * np.sqrt(width) < 1.2
+
+
+def test_gamma_is_the_factor_of_the_squared_distance():
+    right = kernel_error(1, 4096)
+    assert kernel_error(1, 4096, claimed=0.01) > 5 * right
+    assert kernel_error(1, 4096, claimed=0.04) > 5 * right
+
+
+def test_without_a_gamma_it_is_a_tenth_of_one_over_the_bundles_norm():
+    x = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+    space = embedding(4, 2.0**-9, 4.0)
+    given, default = (feature_map(RandomFourier(m=50, gamma=g), space) for g in (0.1 / 4, None))
+    assert_array_equal(given(x), default(x))
+
+
+@given(st.integers(1, 2000), st.sampled_from([1, 3]))
+def test_fourier_features_use_the_grid_and_are_never_clipped(width, members):
+    m = width * members
+    phi = feature_map(RandomFourier(m=m, members=members), embedding(1, 2.0**-8, 1.0))
+    h = phi(np.linspace(-8, 8, 50, dtype=np.float32)[:, None])
+    assert np.abs(h).max() <= 2046
+    assert np.sqrt(2 / width) / phi.scale >= 1023
+    square = np.square(h * phi.scale).sum(axis=1).mean()
+    assert abs(square - phi.mean_square_norm) < 5 * members / np.sqrt(m)
+
+
 BETAS = st.one_of(st.sampled_from([0.5, 1.0]), st.floats(0.05, 1.0))
 
 
@@ -140,7 +249,8 @@ def test_the_norm_after_a_power_is_at_most_what_the_map_says(seed, d, beta):
 @given(SEEDS, st.integers(0, 7))
 def test_a_row_is_mapped_alike_alone_and_in_company(seed, row):
     x = np.random.default_rng(seed).standard_normal((8, 20)).astype(np.float32)
-    for spec in (Identity(), L2(), Power(beta=0.3), RandomReLU(m=1032, seed=3)):
+    random = (RandomReLU(m=1032, seed=3), RandomFourier(m=1033, seed=3))
+    for spec in (Identity(), L2(), Power(beta=0.3), *random):
         a = feature_map(spec, embedding(20, 2.0**-9, 20.0))
         assert_array_equal(a(x)[row], a(x[row : row + 1])[0])
         assert a(x[:0]).shape == (0, a.d)
@@ -167,6 +277,12 @@ def test_random_relu_seldom_saturates_and_uses_its_grid(rng):
         ("power", Power(beta=0.5)),
         ("power:.25", Power(beta=0.25)),
         ("power:1", Power(beta=1.0)),
+        ("fourier", RandomFourier()),
+        ("fourier:500", RandomFourier(m=500)),
+        ("fourier:64:0.01", RandomFourier(m=64, gamma=0.01)),
+        ("fourier:64:5e-6", RandomFourier(m=64, gamma=5e-6)),
+        ("fourier:64:.5", RandomFourier(m=64, gamma=0.5)),
+        ("fourier:64:2", RandomFourier(m=64, gamma=2.0)),
     ],
 )
 def test_maps_are_named_as_typed(name, spec):
@@ -190,12 +306,22 @@ def test_maps_are_named_as_typed(name, spec):
         "power:0.5.5",
         "l2:1",
         "identity:",
+        "fourier:",
+        "fourier:x",
+        "fourier:-8",
+        "fourier:64:",
+        "fourier:64:x",
+        "fourier:64:-1",
+        "fourier:64:nan",
+        "fourier:64:1e999",
+        "fourier:64:1:1",
+        "fourier::1",
     ],
 )
 def test_an_unknown_map_is_named_with_a_hint(name):
     with pytest.raises(InputError, match="unknown feature map") as caught:
         map_named(name)
-    assert "random-relu:M" in caught.value.hint
+    assert "random-relu:M" in caught.value.hint and "fourier:M:GAMMA" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -211,6 +337,17 @@ def test_an_unknown_map_is_named_with_a_hint(name):
         (Power(beta=-0.5), 4),
         (Power(beta=1.5), 4),
         (Power(beta=np.nan), 4),
+        (RandomFourier(m=0), 4),
+        (RandomFourier(m=(1 << 15) + 1), 4),
+        (RandomFourier(m=10, members=0), 4),
+        (RandomFourier(m=10, members=3), 4),
+        (RandomFourier(seed=-1), 4),
+        (RandomFourier(gamma=0.0), 4),
+        (RandomFourier(gamma=-1.0), 4),
+        (RandomFourier(gamma=np.nan), 4),
+        (RandomFourier(gamma=np.inf), 4),
+        (RandomFourier(gamma=1e-7), 4),
+        (RandomFourier(gamma=1e7), 4),
     ],
 )
 def test_a_map_that_could_not_be_exact_is_refused(spec, d):

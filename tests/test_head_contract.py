@@ -1,5 +1,8 @@
 """The laws that every head obeys. A head in `HEADS` is in here by being there.
 
+Some are for heads that are functions of the moments, some for those whose result depends on
+the order of samples; `promise.from_moments` says which a head is.
+
 Scores are compared relative to the largest finite one, to 1e-8: heads follow in float64 what
 the moments hold exactly, and are rebuilt before rounding adds up.
 """
@@ -13,11 +16,19 @@ from numpy.testing import assert_array_equal
 from strategies import SEEDS, samples, splits
 
 from edge_cl.errors import ForgetError, StateError
-from edge_cl.moments import Moments
 
 TOLERANCE = 1e-8
 
-pytestmark = pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())
+
+def heads(cases):
+    return pytest.mark.parametrize("options", cases.values(), ids=cases.keys())
+
+
+every_head = heads(CASES)
+from_moments = heads({name: o for name, o in CASES.items() if o.promise.from_moments})
+ORDERED = {name: o for name, o in CASES.items() if not o.promise.from_moments}
+in_order = heads(ORDERED)
+by_sample = heads({name: o for name, o in ORDERED.items() if o.clock == "sample"})
 
 
 def assert_close(actual, expected, tolerance=TOLERANCE):
@@ -45,6 +56,7 @@ def assert_probabilities(head, q, n):
     return scores
 
 
+@from_moments
 @given(samples(), st.data())
 def test_stream_is_batch_in_any_order_and_any_split(options, stream, data):
     q, y = stream
@@ -56,6 +68,7 @@ def test_stream_is_batch_in_any_order_and_any_split(options, stream, data):
     assert_close(follower.scores(q), batch(options, q, y).scores(q))
 
 
+@from_moments
 @given(samples(), samples(max_n=8), st.booleans())
 def test_forget_undoes_learn(options, kept, gone, looked):
     d = min(kept[0].shape[1], gone[0].shape[1])
@@ -73,6 +86,7 @@ def test_forget_undoes_learn(options, kept, gone, looked):
     assert_close(follower.scores(q), before)
 
 
+@from_moments
 @given(samples())
 def test_after_every_sample_the_head_is_the_batch_solution(options, stream):
     q, y = stream
@@ -82,6 +96,7 @@ def test_after_every_sample_the_head_is_the_batch_solution(options, stream):
         assert_close(follower.scores(q), batch(options, q[: i + 1], y[: i + 1]).scores(q))
 
 
+@every_head
 @given(samples())
 def test_probabilities_are_a_distribution_in_the_order_of_scores(options, stream):
     q, y = stream
@@ -89,6 +104,7 @@ def test_probabilities_are_a_distribution_in_the_order_of_scores(options, stream
     assert_probabilities(follower.head, np.concatenate([q, q // 3, -q]), follower.moments.n)
 
 
+@every_head
 @given(samples())
 def test_stored_tensors_give_the_same_bits(options, stream):
     q, y = stream
@@ -105,6 +121,7 @@ def test_stored_tensors_give_the_same_bits(options, stream):
     assert_close(again.scores(q), follower.scores(q))
 
 
+@every_head
 @given(samples())
 def test_a_restored_head_never_writes_into_what_it_was_given(options, stream):
     q, y = stream
@@ -114,10 +131,12 @@ def test_a_restored_head_never_writes_into_what_it_was_given(options, stream):
         a.flags.writeable = False
     follower.head.restore(tensors)
     follower.learn(q, y)
-    follower.forget(q[:1], y[:1])
+    if options.promise.from_moments:
+        follower.forget(q[:1], y[:1])
     assert np.isfinite(follower.scores(q)).any()
 
 
+@every_head
 def test_foreign_tensors_are_refused(options, rng):
     q, y = rng.integers(-500, 500, (20, 3)).astype(np.int16), rng.integers(0, 3, 20)
     follower = batch(options, q, y)
@@ -138,6 +157,7 @@ def test_foreign_tensors_are_refused(options, rng):
     assert_array_equal(follower.scores(q), before)
 
 
+@from_moments
 @given(samples())
 def test_an_unseen_class_scores_minus_infinity_and_moves_no_other(options, stream):
     q, y = stream
@@ -151,6 +171,19 @@ def test_an_unseen_class_scores_minus_infinity_and_moves_no_other(options, strea
     assert_probabilities(follower.head, q, follower.moments.n)
 
 
+@every_head
+@given(samples(), st.integers(1, 3))
+def test_room_for_classes_to_come_moves_no_other(options, stream, more):
+    q, y = stream
+    follower = batch(options, q, y)
+    before = follower.scores(q)
+    follower.moments.grow(before.shape[1] + more)
+    after = assert_probabilities(follower.head, q, follower.moments.n)
+    assert np.isneginf(after[:, before.shape[1] :]).all()
+    assert_close(after[:, : before.shape[1]], before)
+
+
+@from_moments
 @given(samples(), st.booleans())
 def test_a_class_emptied_by_forgetting_never_wins(options, stream, at_once):
     q, y = stream
@@ -163,6 +196,7 @@ def test_a_class_emptied_by_forgetting_never_wins(options, stream, at_once):
     assert np.isneginf(scores[:, y[0] + 1]).all()
 
 
+@every_head
 @given(samples(max_k=1), st.integers(0, 3))
 def test_one_class_alone_always_wins(options, stream, c):
     q, y = stream
@@ -173,6 +207,7 @@ def test_one_class_alone_always_wins(options, stream, c):
     assert (follower.head.probabilities(scores, at)[:, c] == 1.0).all()
 
 
+@every_head
 @pytest.mark.parametrize("copies", [2, 3, 7, 17, 64])
 @pytest.mark.parametrize("d", [1, 2, 10])
 def test_a_stalled_sensor_that_repeats_one_row_a_class_is_learned(options, copies, d, rng):
@@ -183,6 +218,7 @@ def test_a_stalled_sensor_that_repeats_one_row_a_class_is_learned(options, copie
     assert_array_equal(scores.argmax(axis=1), y)
 
 
+@every_head
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -210,6 +246,7 @@ def test_degenerate_features_give_finite_answers(options, spoil, n, rng):
         assert np.isfinite(scores[:, : min(i + 1, 3)]).all()
 
 
+@from_moments
 @given(samples(max_d=3, largest=50), samples(max_d=3, max_n=4, largest=50))
 def test_whatever_was_forgotten_the_head_answers(options, learned, foreign):
     """Sums cannot prove that a sample was learned; those that pass must not break the head."""
@@ -225,6 +262,7 @@ def test_whatever_was_forgotten_the_head_answers(options, learned, foreign):
             assert_probabilities(follower.head, q, follower.moments.n)
 
 
+@from_moments
 @given(samples(max_n=10), samples(max_n=10))
 def test_merged_devices_are_one_device(options, here, there):
     d = min(here[0].shape[1], there[0].shape[1])
@@ -253,6 +291,7 @@ def interleave(options, d, steps, seed):
         yield follower, q, y
 
 
+@from_moments
 @given(SEEDS)
 def test_interleaved_learning_and_forgetting_stays_with_a_rebuild(options, seed):
     at = np.random.default_rng(0).integers(-900, 900, (9, 7)).astype(np.int16)
@@ -261,6 +300,7 @@ def test_interleaved_learning_and_forgetting_stays_with_a_rebuild(options, seed)
     assert_close(scores, batch(options, q, y, k=follower.moments.k).scores(at))
 
 
+@from_moments
 @pytest.mark.slow
 @pytest.mark.parametrize("d", [4, 24])
 def test_ten_thousand_interleaved_samples_stay_with_a_rebuild(options, d):
@@ -271,6 +311,7 @@ def test_ten_thousand_interleaved_samples_stay_with_a_rebuild(options, d):
             assert_close(scores, batch(options, q, y, k=follower.moments.k).scores(at))
 
 
+@every_head
 @given(samples(), samples(max_n=5))
 def test_a_frozen_head_answers_as_it_did(options, first, later):
     d = min(first[0].shape[1], later[0].shape[1])
@@ -283,6 +324,84 @@ def test_a_frozen_head_answers_as_it_did(options, first, later):
     assert_array_equal(frozen(at), before)
 
 
+@every_head
 def test_a_head_over_nothing_has_no_classes(options):
-    follower = Follower(options, 3, Moments(3))
+    follower = Follower(options, 3)
     assert follower.scores(np.zeros((2, 3), np.int16)).shape == (2, 0)
+
+
+@in_order
+@given(samples(), st.data())
+def test_the_same_calls_give_the_same_bits(options, stream, data):
+    q, y = stream
+    one, other = (Follower(options, q.shape[1]) for _ in range(2))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(q)), max_size=5)))
+    for part in np.split(np.arange(len(q)), cuts):
+        for follower in (one, other):
+            follower.learn(q[part], y[part])
+        if other.moments.samples:
+            assert_probabilities(other.head, q, other.moments.n)  # answering changes nothing
+    assert_same_tensors(one.head, other.head)
+
+
+@by_sample
+@given(samples(), st.data())
+def test_the_same_stream_gives_the_same_bits_however_it_is_cut(options, stream, data):
+    q, y = stream
+    one, other = (Follower(options, q.shape[1]) for _ in range(2))
+    for i in range(len(q)):
+        one.learn(q[i : i + 1], y[i : i + 1])
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(q)), max_size=5)))
+    for part in np.split(np.arange(len(q)), cuts):
+        other.learn(q[part], y[part])
+        if other.moments.samples and data.draw(st.booleans()):
+            assert_probabilities(other.head, q, other.moments.n)  # answering changes nothing
+    assert_same_tensors(one.head, other.head)
+
+
+@in_order
+@given(samples(), samples(), st.booleans())
+def test_a_restored_head_goes_on_with_the_same_bits(options, first, later, solved):
+    d = min(first[0].shape[1], later[0].shape[1])
+    q, r = (np.ascontiguousarray(part[0][:, :d]) for part in (first, later))
+    follower = batch(options, q, first[1]) if solved else Follower(options, d)
+    follower.learn(q, first[1])
+    again = Follower(options, d, follower.moments.copy())
+    again.head.restore(follower.head.tensors())
+    for i in range(len(r)):
+        for each in (follower, again):
+            each.learn(r[i : i + 1], later[1][i : i + 1])
+    assert_array_equal(again.scores(r), follower.scores(r))
+    assert_same_tensors(again.head, follower.head)
+
+
+@in_order
+@given(samples())
+def test_to_take_a_sample_back_is_refused_and_changes_nothing(options, stream):
+    q, y = stream
+    follower = Follower(options, q.shape[1])
+    follower.learn(q, y)
+    before = {name: a.copy() for name, a in follower.head.tensors().items()}
+    with pytest.raises(ForgetError):
+        follower.head.update(q[:1], y[:1], -1)
+    for name, a in follower.head.tensors().items():
+        assert_array_equal(a, before[name])
+
+
+@in_order
+@given(samples())
+def test_solved_from_the_moments_it_does_not_depend_on_what_was_before(options, stream):
+    q, y = stream
+    follower = Follower(options, q.shape[1])
+    for i in range(len(q)):
+        follower.learn(q[i : i + 1], y[i : i + 1])
+    follower.head.refresh()
+    assert_array_equal(follower.scores(q), batch(options, q, y).scores(q))
+    assert_same_tensors(follower.head, batch(options, q, y).head)
+
+
+def assert_same_tensors(one, other):
+    mine, theirs = one.tensors(), other.tensors()
+    assert mine.keys() == theirs.keys()
+    for name, a in mine.items():
+        assert_array_equal(a, theirs[name])

@@ -1,18 +1,19 @@
 import dataclasses
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import oracles
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.covariance import oas
 from strategies import splits
 
 from edge_cl import Learner, features_bundle
-from edge_cl.cli import options
 from edge_cl.errors import InputError, StateError
-from edge_cl.features import Identity, RandomReLU, feature_map
+from edge_cl.features import Identity, RandomFourier, RandomReLU, feature_map
 from edge_cl.heads import RidgeOptions
 from edge_cl.manifest import EmbeddingSpec
 from edge_cl.presets import PRESETS, Preset, preset_named
@@ -31,6 +32,8 @@ def narrow(preset):
     """The same with few random features: the laws do not depend on how many, the time does."""
     if isinstance(preset.map, RandomReLU):
         return dataclasses.replace(preset, map=RandomReLU(m=32))
+    if isinstance(preset.map, RandomFourier):
+        return dataclasses.replace(preset, map=msgspec.structs.replace(preset.map, m=30))
     return preset
 
 
@@ -101,11 +104,9 @@ def test_a_preset_tells_where_it_is_from(name):
     assert preset_named(name) is PRESETS[name]
 
 
-def test_all_presets_are_in_the_help_and_in_the_documents():
-    help_text = options.Preset.__metadata__[0].help
+def test_all_presets_are_in_the_documents():
     page = (Path(__file__).parent.parent / "docs/concepts/heads.md").read_text(encoding="utf-8")
     for name in PRESETS:
-        assert name in help_text
         assert f"| `{name}` |" in page
 
 
@@ -130,6 +131,30 @@ def test_first_session_adaptation_is_lda_with_total_covariance_and_one_on_its_di
     covariance = oracles.total_covariance(X.astype(float)) + np.eye(D)
     expected = oracles.lda_scores(X.astype(float), Y, K, covariance, X)
     assert_allclose(opened.scores(X)[:, order], expected, atol=0.01)  # the grid, and ρ = 1e-6
+
+
+@pytest.mark.parametrize("name", ["klda", "klda-e"])
+def test_klda_is_lda_of_kernel_features_and_its_ensemble_the_mean_of_what_members_believe(name):
+    opened = learner(name, rows=ALL)
+    order = [opened.labels.index(n) for n in ("mug", "cup", "vase")]
+    phi = feature_map(narrow(PRESETS[name]).map, EMBEDDING)
+    members = 5 if name == "klda-e" else 1
+    assert PRESETS[name].head.members == PRESETS[name].map.members == members
+    beliefs = []
+    for h in np.split(phi(X).astype(float), members, axis=1):
+        r = oracles.centred(h, Y, K)
+        covariance, unit, f = r.T @ r / (len(Y) - K), np.eye(h.shape[1]), len(Y) - K
+        # scikit-learn's, from f rows that have this covariance
+        rows = np.zeros((f, h.shape[1]))
+        rotated = np.linalg.svd(r, full_matrices=False)
+        rows[: len(unit)] = (rotated.S[:, None] * rotated.Vh)[:f]
+        rho = oas(rows, assume_centered=True)[1]
+        shrunk = (1 - rho) * covariance + rho * np.trace(covariance) / len(unit) * unit
+        beliefs.append(oracles.posterior(oracles.lda_scores(h, Y, K, shrunk, h)))
+    expected = (sum(beliefs) / members).astype(float)
+    p = oracles.posterior(opened.scores(X)[:, order]).astype(float)
+    assert_allclose(p, expected, atol=1e-6)
+    assert (p.argmax(axis=1) == Y).mean() > 0.9
 
 
 def test_the_papers_uniform_weights_fit_as_our_signs_do_with_lambda_translated(rng):

@@ -19,6 +19,9 @@ Zhuang et al. ACIL: Analytic class-incremental learning. NeurIPS 2022.
 from __future__ import annotations
 
 from edge_cl.errors import InputError
+from edge_cl.heads.balanced_ridge import BalancedRidge, BalancedRidgeOptions
+from edge_cl.heads.fecam import FeCAM, FeCAMOptions
+from edge_cl.heads.kalman import Kalman, KalmanOptions
 from edge_cl.heads.lda import LDA, LDAOptions
 from edge_cl.heads.nearest_mean import NearestMean, NearestMeanOptions
 from edge_cl.heads.protocol import Head, Promise, Scorer
@@ -28,8 +31,14 @@ from edge_cl.moments import Moments
 __all__ = [
     "HEADS",
     "LDA",
+    "BalancedRidge",
+    "BalancedRidgeOptions",
+    "FeCAM",
+    "FeCAMOptions",
     "Head",
     "HeadOptions",
+    "Kalman",
+    "KalmanOptions",
     "LDAOptions",
     "NearestMean",
     "NearestMeanOptions",
@@ -41,15 +50,28 @@ __all__ = [
     "head_options",
 ]
 
-HeadOptions = NearestMeanOptions | LDAOptions | RidgeOptions
+HeadOptions = (
+    NearestMeanOptions
+    | LDAOptions
+    | RidgeOptions
+    | KalmanOptions
+    | BalancedRidgeOptions
+    | FeCAMOptions
+)
 
 
 # name -> options; a name is what users type
 HEADS: dict[str, HeadOptions] = {
     "ridge": RidgeOptions(),
     "lda": LDAOptions(),
+    "kalman": KalmanOptions(),
+    "air": BalancedRidgeOptions(method="air"),
+    "ridge-balanced": BalancedRidgeOptions(method="shared"),
+    "aef-ocl": BalancedRidgeOptions(method="aef"),
+    "fecam": FeCAMOptions(),
     "ncm": NearestMeanOptions(metric="cosine"),
     "ncm-euclidean": NearestMeanOptions(metric="euclidean"),
+    "ncm-centred": NearestMeanOptions(metric="centred-cosine"),
 }
 
 
@@ -66,9 +88,22 @@ def head_options(head: str | HeadOptions) -> HeadOptions:
 def build_head(
     options: HeadOptions, moments: Moments, *, scale: float, mean_square_norm: float
 ) -> Head:
-    """Return the head over `moments`, whose features are q·`scale`."""
+    """Return the head over `moments`, whose features are q·`scale`.
+
+    Raises
+    ------
+    InputError : the moments lack a statistic that the head needs.
+    """
+    if missing := set(options.promise.statistics) - moments.statistics.keys():
+        raise InputError(f"expected moments that keep {', '.join(sorted(missing))} for this head")
     if isinstance(options, RidgeOptions):
         return Ridge(moments, options, scale=scale, mean_square_norm=mean_square_norm)
     if isinstance(options, LDAOptions):
         return LDA(moments, options, scale=scale)
+    if isinstance(options, KalmanOptions):
+        return Kalman(moments, options, scale=scale, mean_square_norm=mean_square_norm)
+    if isinstance(options, BalancedRidgeOptions):
+        return BalancedRidge(moments, options, scale=scale, mean_square_norm=mean_square_norm)
+    if isinstance(options, FeCAMOptions):
+        return FeCAM(moments, options)
     return NearestMean(moments, options)

@@ -8,10 +8,8 @@ mean, whatever the class:
     Σ = (1 - ρ) S / f + (ρ μ + α) I,  μ = tr(S) / (f d)                                (3)
     s_c(x) = xᵀ Σ⁻¹ μ_c - μ_cᵀ Σ⁻¹ μ_c / 2            log posterior, equal priors      (4)
 
-ρ is given, or Chen's oracle-approximating shrinkage as scikit-learn has it, which needs
-nothing but the covariance and its degrees of freedom:
-
-    ρ = min(1, (a + μ²) / ((f + 1)(a - μ²/d))),  a = ‖Σ₀‖²_F / d²                      (5)
+ρ is given, or found from the sums: Chen's oracle-approximating shrinkage, or Ledoit and
+Wolf's (`edge_cl.heads.shrinkage`), both as scikit-learn has them.
 
 (1) is the Bayes rule for Gaussians of one covariance. (2) is that of First Session Adaptation
 (Panos et al. 2023), with α = 1 and no ρ. It holds the spread between classes too: of two
@@ -26,13 +24,30 @@ uncentred; its covariance is off by 3-20 % on ordinary data and by 800 % with fi
 a class. (1) is exact instead, whatever the order.
 
 Everything in (3) changes with every sample, ρ included, so there is no rank-one shortcut:
-W is solved when it is asked for and not before, O(d³) for the first prediction after
-learning (about 0.1 s at d = 1280) and O(d k) for the next ones.
+W is solved when it is asked for and not before, d³/3 operations for the first prediction
+after learning (40 ms at d = 1280) and O(d k) for the next ones.
+
+An ensemble takes the features as E equal blocks, one after the other, each with a
+discriminant s_e of its own on its own block of G, and answers with the mean of what they
+believe:
+
+    s_c(x) = log (1/E) Σ_e softmax_c(s_e(x))                                           (5)
+
+With random features (map `fourier`) it is KLDA-E (Momeni et al. 2025). They take the sum of
+the softmax, which is in the same order; the log of the mean has its own softmax for
+probabilities. Their scatter is not divided by N, so that s_e shrinks as 1/N and the softmax
+tends to uniform: what they add is nearly the s_e themselves. (1) is divided. And their scatter
+is centred by the class mean *after* each batch, which is right if a class comes in a single
+batch, else off by 1-5 %. One set of moments serves all members: (E - 1)/E of G is not used,
+and the solutions together take d³/(3 E²). Members are wider where they are fewer, and that is
+worth more than their number: on Fashion-MNIST 2048 Fourier features answer .881 right as one,
+.881 as two; five members of 512 answer .874, each alone .868. What an ensemble mends is
+confidence: the calibration error falls from .106 to .074, the log loss from 1.4 to 0.66.
 
 References
 ----------
-Chen et al. Shrinkage algorithms for MMSE covariance estimation. IEEE TSP 58 (2010), eq. 23.
 Hayes, Kanan. Lifelong machine learning with deep streaming LDA. CVPR workshops 2020.
+Momeni et al. Continual learning using a kernel-based method over foundation models. AAAI 2025.
 Panos et al. First session adaptation: A strong replay-free baseline for class-incremental
     learning. ICCV 2023.
 """
@@ -46,51 +61,78 @@ import msgspec
 import numpy as np
 
 from edge_cl.arrays import F64, I16, I64
+from edge_cl.blas import add_outer_products
 from edge_cl.errors import InputError
 from edge_cl.heads.masked import mask_unseen, softmax
 from edge_cl.heads.protocol import Promise, Scorer
+from edge_cl.heads.shrinkage import fourth_about_the_mean, ledoit_wolf_shrinkage, oas_shrinkage
 from edge_cl.heads.stored import stored
-from edge_cl.heads.triangular import inverse_spd
+from edge_cl.heads.substitution import solve_spd
 from edge_cl.moments import Moments, scatter_rounding
 
 _SMALLEST_SHRINKAGE = 1e-6  # keeps (3) invertible where the scatter has rank < d
+_FOUND = ("oas", "ledoit-wolf")
 
 
 class LDAOptions(msgspec.Struct, frozen=True, kw_only=True, tag="lda"):
-    """Which covariance, and how it is kept invertible.
+    """Which covariance, how it is kept invertible, and how many share the features.
 
-    shrinkage : "oas", or the fixed ρ of (3) in [1e-6, 1].
+    shrinkage : "oas", "ledoit-wolf" (with the total covariance, one member), or the fixed ρ
+        of (3) in [1e-6, 1].
     covariance : "within" classes (1), or "total" (2).
     absolute : α of (3) in squared feature units, > 0; None adds nothing.
+    members : E of (5), a divisor of the number of features.
     """
 
-    shrinkage: float | Literal["oas"] = "oas"
+    shrinkage: float | Literal["oas", "ledoit-wolf"] = "oas"
     covariance: Literal["within", "total"] = "within"
     absolute: float | None = None
+    members: int = 1
 
     def __post_init__(self) -> None:
-        if self.shrinkage != "oas" and not _SMALLEST_SHRINKAGE <= self.shrinkage <= 1.0:
-            raise InputError(f"expected shrinkage in [1e-6, 1] or 'oas', got {self.shrinkage}")
+        if isinstance(self.shrinkage, str):
+            if self.shrinkage not in _FOUND:
+                raise InputError(
+                    f"expected shrinkage oas, ledoit-wolf or a number, got {self.shrinkage!r}"
+                )
+        elif not _SMALLEST_SHRINKAGE <= self.shrinkage <= 1.0:
+            raise InputError(f"expected shrinkage in [1e-6, 1], got {self.shrinkage}")
         if self.covariance not in ("within", "total"):
             raise InputError(f"expected covariance within or total, got {self.covariance!r}")
         if self.absolute is not None and not (math.isfinite(self.absolute) and self.absolute > 0):
             raise InputError(f"expected absolute to be a positive number, got {self.absolute}")
+        if self.members < 1:
+            raise InputError(f"expected members >= 1, got {self.members}")
+        if self.shrinkage == "ledoit-wolf" and (self.covariance != "total" or self.members > 1):
+            raise InputError(
+                "ledoit-wolf needs the total covariance and one member",
+                hint="the sums for another would take k d² numbers; oas needs none",
+            )
 
     @property
     def promise(self) -> Promise:
         """What holds for the head."""
-        return Promise()
+        return Promise(statistics=("norms",) if self.shrinkage == "ledoit-wolf" else ())
 
 
 class LDA:
-    """Linear discriminant analysis over `moments`, whose features are q·`scale`."""
+    """Linear discriminant analysis over `moments`, whose features are q·`scale`.
+
+    Raises
+    ------
+    InputError : the members do not divide the features.
+    """
 
     def __init__(self, moments: Moments, options: LDAOptions, *, scale: float) -> None:
+        if moments.d % options.members:
+            raise InputError(
+                f"expected members, a divisor of {moments.d} features, got {options.members}"
+            )
         self._moments = moments
         self._options = options
         self._absolute = (options.absolute or 0.0) / scale**2  # α in squared grid steps
-        self._W: F64 | None = None  # (d, k); None until it is asked for
-        self._bias: F64 = np.zeros(0)
+        self._W: F64 | None = None  # (d, k), the members one below the other; None until asked
+        self._bias: F64 = np.zeros((options.members, 0))  # (E, k)
 
     @property
     def nbytes(self) -> int:
@@ -106,58 +148,75 @@ class LDA:
         self._W = None
 
     def scores(self, q: I16) -> F64:
-        """See `Head.scores`. Log posteriors up to a constant a row."""
+        """See `Head.scores`. Log posteriors, for one member up to a constant a row."""
         return self.frozen()(q)
 
     def frozen(self) -> Scorer:
         """See `Head.frozen`."""
         (W, bias), n = self._weights(), self._moments.n.copy()
-        return lambda q: mask_unseen(q.astype(np.float64) @ W - bias, n)  # (4)
+        return lambda q: _scores(q.astype(np.float64), W, bias, n)
 
     def probabilities(self, scores: F64, q: I16) -> F64:
-        """See `Head.probabilities`. The Gaussian posterior with equal priors."""
+        """See `Head.probabilities`. The Gaussian posterior with equal priors, or their mean."""
         return softmax(scores)
 
     def tensors(self) -> dict[str, F64]:
         """See `Head.tensors`."""
         W, bias = self._weights()
-        return {"W": W, "bias": bias}
+        return {"W": W, "bias": bias.ravel()}
 
     def restore(self, tensors: dict[str, F64]) -> None:
         """See `Head.restore`."""
-        d, k = self._moments.d, self._moments.k
-        tensors = stored(tensors, {"W": (d, k), "bias": (k,)})
-        self._W, self._bias = tensors["W"], tensors["bias"]
+        d, k, members = self._moments.d, self._moments.k, self._options.members
+        tensors = stored(tensors, {"W": (d, k), "bias": (members * k,)})
+        self._W, self._bias = tensors["W"], tensors["bias"].reshape(members, k)
 
     def _weights(self) -> tuple[F64, F64]:
         if self._W is None:
             self._W, self._bias = self._solve()
+        new = self._moments.k - self._W.shape[1]
+        if new:  # classes that came without samples
+            self._W, self._bias = (np.pad(a, ((0, 0), (0, new))) for a in (self._W, self._bias))
         return self._W, self._bias
 
     def _solve(self) -> tuple[F64, F64]:
-        m = self._moments
-        means = m.Q / np.maximum(m.n, 1)[:, None]
-        W = self._inverse_covariance() @ means.T
-        return W, np.einsum("dk,kd->k", W, means) / 2
-
-    def _inverse_covariance(self) -> F64:
-        m = self._moments
+        m, E = self._moments, self._options.members
+        means = (m.Q / np.maximum(m.n, 1)[:, None]).T
         root, degrees = self._centres()
+        W = np.empty((m.d, m.k))
+        for block in _blocks(m.d, E):
+            covariance = self._covariance(m.G[block, block], root[:, block], degrees)
+            if covariance is None:
+                W[block] = means[block] / (self._absolute or 1.0)
+            else:
+                W[block] = solve_spd(covariance, means[block])
+        return W, np.einsum("edk,edk->ek", *(a.reshape(E, m.d // E, m.k) for a in (W, means))) / 2
+
+    def _covariance(self, G: F64, root: F64, degrees: int) -> F64 | None:
+        """Return (3) of one member; None where S = 0: then it is α I alone, or a grid step's."""
         if degrees < 1:  # too few samples: nothing is known of the scatter
-            return self._sphere()
-        covariance = (m.G - root.T @ root) / degrees  # (1), (2)
-        mu = covariance.trace() / m.d
-        # The line above cancels: what is left carries this much rounding, and may be
+            return None
+        S, d = G.copy(), len(G)
+        add_outer_products(S, root, -1.0)  # (1), (2)
+        mu = S.trace() / (degrees * d)
+        # The difference cancels: what is left carries this much rounding, and may be
         # indefinite by it
-        rounding = 4 * scatter_rounding(m.G, len(root)) / degrees
+        rounding = 4 * scatter_rounding(G, len(root)) / degrees
         if mu <= rounding:  # every sample equals its centre
-            return self._sphere()
+            return None
+        rho = max(self._shrinkage(S, degrees), _SMALLEST_SHRINKAGE)
+        S *= (1.0 - rho) / degrees  # (3)
+        S.flat[:: d + 1] += rho * mu + self._absolute + rounding
+        return S
+
+    def _shrinkage(self, S: F64, degrees: int) -> float:
         given = self._options.shrinkage
-        rho = oas_shrinkage(covariance, degrees) if given == "oas" else given
-        rho = max(rho, _SMALLEST_SHRINKAGE)
-        covariance *= 1.0 - rho  # (3)
-        covariance.flat[:: m.d + 1] += rho * mu + self._absolute + rounding
-        return inverse_spd(covariance)
+        if given == "oas":
+            return oas_shrinkage(S, degrees)
+        if given == "ledoit-wolf":
+            m = self._moments
+            return ledoit_wolf_shrinkage(S, m.samples, fourth_about_the_mean(m))
+        return given
 
     def _centres(self) -> tuple[F64, int]:
         """Return rows r with S = G - rᵀr, and the degrees of freedom of S."""
@@ -168,15 +227,23 @@ class LDA:
         Q, n = m.Q[seen], m.n[seen]
         return Q / np.sqrt(n)[:, None], m.samples - len(n)  # (1)
 
-    def _sphere(self) -> F64:
-        """Return (3) inverted where S = 0: α I alone, or a grid step's square for want of it."""
-        return np.eye(self._moments.d) / (self._absolute or 1.0)
+
+def _blocks(d: int, members: int) -> list[slice]:
+    width = d // members
+    return [slice(start, start + width) for start in range(0, d, width)]
 
 
-def oas_shrinkage(covariance: F64, n: int) -> float:
-    """Return the oracle-approximating shrinkage (5) of a covariance with n degrees of freedom."""
-    d = len(covariance)
-    mu = covariance.trace() / d
-    a = float(np.square(covariance).mean())
-    spread = (n + 1.0) * (a - mu * mu / d)
-    return 1.0 if spread <= 0.0 else min(1.0, (a + mu * mu) / spread)
+def _scores(x: F64, W: F64, bias: F64, n: I64) -> F64:
+    """Return (4), or (5) where `bias` (E, k) is of several members."""
+    if len(bias) == 1:
+        return mask_unseen(x @ W - bias, n)  # (4)
+    total = np.full((len(x), len(n)), -np.inf)
+    seen = n > 0
+    if seen.any():
+        for block, b in zip(_blocks(len(W), len(bias)), bias, strict=True):
+            s = x[:, block] @ W[block][:, seen] - b[seen]
+            s -= s.max(axis=1, keepdims=True)
+            s -= np.log(np.exp(s).sum(axis=1, keepdims=True))
+            total[:, seen] = np.logaddexp(total[:, seen], s)
+        total -= math.log(len(bias))  # (5)
+    return total

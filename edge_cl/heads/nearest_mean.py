@@ -1,12 +1,22 @@
-r"""Nearest class mean, Euclidean or cosine.
+r"""Nearest class mean: Euclidean, cosine, centred cosine.
 
-With the class means μ_c = Q_c / n_c:
+With the class means μ_c = Q_c / n_c and the mean m of all N samples, whatever their class:
 
-    euclidean   s_c(x) = xᵀμ_c - ‖μ_c‖² / 2        largest where ‖x - μ_c‖ is smallest     (1)
-    cosine      s_c(x) = xᵀμ_c / (‖x‖ ‖μ_c‖)                                               (2)
+    euclidean        s_c(x) = xᵀμ_c - ‖μ_c‖² / 2     largest where ‖x - μ_c‖ is smallest   (1)
+    cosine           s_c(x) = xᵀμ_c / (‖x‖ ‖μ_c‖)                                          (2)
+    centred-cosine   s_c(x) = (x - m)ᵀ(μ_c - m) / (‖x - m‖ ‖μ_c - m‖)                      (3)
 
 (1) is the Bayes rule for Gaussians of one spherical covariance σ²I; σ² is the mean square
-distance to the class mean, divided by d. Cost: O(d) to learn a sample, O(d k) to predict.
+distance to the class mean, divided by d. (3) takes away what all pictures have in common,
+which rectified features have much of. The literature centres with the mean of a first
+session, for ever; m here is that of all samples held, so that the order does not matter and
+a sample can be taken back. Every centred mean moves with every sample, so they are computed
+for the first prediction after learning, from integers without rounding (below 2⁵³):
+
+    x - m ∝ N x - Σ_c Q_c,     μ_c - m ∝ N Q_c - n_c Σ_c Q_c                               (4)
+
+What equals m has no direction: its cosines are 0. Cost: O(d) to learn a sample, O(d k) to
+predict. Everything is a function of exact sums: the same bits for any order and any split.
 
 Published variants disagree: Janson et al. average unit vectors and do not normalise the
 mean, which favours tight classes; Avalanche normalises x but not the mean. Both are other
@@ -32,17 +42,20 @@ from edge_cl.heads.protocol import Promise, Scorer
 from edge_cl.heads.stored import stored
 from edge_cl.moments import Moments
 
-COSINE_SHARPNESS = 20.0  # cosines of one encoder differ by tenths; softmax wants units
+# Cosines of one encoder differ by tenths, centred ones by more; softmax wants units
+_SHARPNESS = {"cosine": 20.0, "centred-cosine": 12.0}
 
 
 class NearestMeanOptions(msgspec.Struct, frozen=True, kw_only=True, tag="ncm"):
-    """Which distance."""
+    """Which distance: (1), (2) or (3)."""
 
-    metric: Literal["cosine", "euclidean"] = "cosine"
+    metric: Literal["cosine", "euclidean", "centred-cosine"] = "cosine"
 
     def __post_init__(self) -> None:
-        if self.metric not in ("cosine", "euclidean"):
-            raise InputError(f"expected the metric cosine or euclidean, got {self.metric!r}")
+        if self.metric not in ("cosine", "euclidean", "centred-cosine"):
+            raise InputError(
+                f"expected the metric cosine, euclidean or centred-cosine, got {self.metric!r}"
+            )
 
     @property
     def promise(self) -> Promise:
@@ -55,43 +68,49 @@ class NearestMean:
 
     def __init__(self, moments: Moments, options: NearestMeanOptions) -> None:
         self._moments = moments
-        self._cosine = options.metric == "cosine"
-        self._W: F64 = np.zeros((0, moments.d))
+        self._metric = options.metric
+        self._W: F64 = np.zeros((0, moments.d))  # means; of the cosines, unit vectors
         self._bias: F64 = np.zeros(0)
+        self._total: F64 = np.zeros(moments.d)  # (3) only, as the next two
+        self._N = 0
+        self._stale = False
         self.refresh()
 
     @property
     def nbytes(self) -> int:
         """See `Head.nbytes`."""
-        return self._W.nbytes + self._bias.nbytes
+        return self._W.nbytes + self._bias.nbytes + self._total.nbytes
 
     def update(self, q: I16, y: I64, sign: int) -> None:
         """See `Head.update`. Only the rows of the classes in `y` are computed again."""
-        k = self._moments.k
-        if k > len(self._W):
-            self._W = np.concatenate([self._W, np.zeros((k - len(self._W), self._moments.d))])
-            self._bias = np.concatenate([self._bias, np.zeros(k - len(self._bias))])
-        self._solve(np.unique(y))
+        if self._metric == "centred-cosine":
+            self._stale = True
+        else:
+            self._grow()
+            self._solve(np.unique(y))
 
     def refresh(self) -> None:
         """See `Head.refresh`."""
         k = self._moments.k
         self._W, self._bias = np.zeros((k, self._moments.d)), np.zeros(k)
-        self._solve(np.arange(k))
+        if self._metric == "centred-cosine":
+            self._stale = True
+        else:
+            self._solve(np.arange(k))
 
     def scores(self, q: I16) -> F64:
         """See `Head.scores`. Euclidean scores are in squared grid units, cosines in [-1, 1]."""
-        return _scores(q, self._W, None if self._cosine else self._bias, self._moments.n)
+        self._follow()
+        return self._rule(self._W, self._bias)(q)
 
     def probabilities(self, scores: F64, q: I16) -> F64:
         """See `Head.probabilities`. The Gaussian posterior of (1), or a softmax of cosines."""
-        return softmax(scores * (COSINE_SHARPNESS if self._cosine else 1 / self._variance()))
+        return softmax(scores * (_SHARPNESS.get(self._metric) or 1 / self._variance()))
 
     def frozen(self) -> Scorer:
         """See `Head.frozen`."""
-        W, n = self._W.copy(), self._moments.n.copy()
-        bias = None if self._cosine else self._bias.copy()
-        return lambda q: _scores(q, W, bias, n)
+        self._follow()
+        return self._rule(self._W.copy(), self._bias.copy())
 
     def tensors(self) -> dict[str, F64]:
         """See `Head.tensors`. Nothing: the means are a function of the moments, bit for bit."""
@@ -102,14 +121,34 @@ class NearestMean:
         stored(tensors, {})
         self.refresh()
 
+    def _grow(self) -> None:
+        new = self._moments.k - len(self._W)
+        if new:
+            self._W = np.pad(self._W, ((0, new), (0, 0)))
+            self._bias = np.pad(self._bias, (0, new))
+
+    def _follow(self) -> None:
+        self._grow()
+        if self._stale:
+            m = self._moments
+            self._N, self._total = m.samples, m.Q.sum(axis=0)
+            self._W = _unit(self._N * m.Q - m.n[:, None] * self._total)  # (4)
+            self._stale = False
+
     def _solve(self, classes: I64) -> None:
         n = np.maximum(self._moments.n[classes], 1)
         mean = self._moments.Q[classes] / n[:, None]
-        square = np.einsum("ij,ij->i", mean, mean)
-        if self._cosine:
-            mean /= np.sqrt(np.where(square > 0, square, 1.0))[:, None]
-        self._W[classes] = mean
-        self._bias[classes] = square / 2
+        self._W[classes] = _unit(mean) if self._metric == "cosine" else mean
+        self._bias[classes] = np.einsum("ij,ij->i", mean, mean) / 2
+
+    def _rule(self, W: F64, bias: F64) -> Scorer:
+        n = self._moments.n.copy()
+        if self._metric == "euclidean":
+            return lambda q: mask_unseen(q.astype(np.float64) @ W.T - bias, n)  # (1)
+        if self._metric == "cosine":
+            return lambda q: mask_unseen(_unit(q.astype(np.float64)) @ W.T, n)  # (2)
+        N, total = self._N, self._total
+        return lambda q: mask_unseen(_unit(N * q.astype(np.float64) - total) @ W.T, n)  # (3)
 
     def _variance(self) -> float:
         m = self._moments
@@ -119,13 +158,7 @@ class NearestMean:
         return max(within / degrees, 1.0) if degrees > 0 else 1.0
 
 
-def _scores(q: I16, W: F64, bias: F64 | None, n: I64) -> F64:
-    """Return (1), or (2) where there is no bias."""
-    x = q.astype(np.float64)
-    s = x @ W.T
-    if bias is None:
-        norm = np.sqrt(np.einsum("ij,ij->i", x, x))
-        s /= np.where(norm > 0, norm, 1.0)[:, None]  # (2)
-    else:
-        s -= bias  # (1)
-    return mask_unseen(s, n)
+def _unit(x: F64) -> F64:
+    """Return the rows of x at length 1; what is 0 stays 0."""
+    norm = np.sqrt(np.einsum("ij,ij->i", x, x))
+    return np.asarray(x / np.where(norm > 0, norm, 1.0)[:, None])
