@@ -14,10 +14,12 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
+KERNEL_TESTS = [f"tests/test_{name}.py" for name in ("kernels", "ridge", "kalman", "head_contract")]
 REQUIREMENTS = {
     "demo": ["-e", ".[plot]"],
     "test": ["-e", ".[camera,export,litert,plot]", "--group", "dev"],
@@ -45,7 +47,26 @@ def main() -> int:
         status = run([python, *check])
         if status:
             return status
+    if not options:
+        status = run_kernels_otherwise(python)
+        if status:
+            return status
     return run([python, "-m", "pytest", *options])
+
+
+def run_kernels_otherwise(python: str) -> int:
+    """Test the kernels, and heads on them, uncompiled, with bounds checks, and in NumPy."""
+    with tempfile.TemporaryDirectory() as cache:
+        for variables in (
+            {"NUMBA_DISABLE_JIT": "1"},
+            {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": cache},
+            {"EDGE_CL_KERNELS": "numpy"},
+        ):
+            command = [python, "-m", "pytest", "-q", "-m", "not slow", *KERNEL_TESTS]
+            status = run(command, variables)
+            if status:
+                return status
+    return 0
 
 
 def environment(name: str) -> str | None:
@@ -71,10 +92,11 @@ def environment(name: str) -> str | None:
     return python
 
 
-def run(command: list[str]) -> int:
-    """Run `command` in the checkout and return its exit status."""
-    say("$ " + " ".join(command))
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+def run(command: list[str], variables: dict[str, str] | None = None) -> int:
+    """Run `command` in the checkout, with `variables` set, and return its exit status."""
+    variables = variables or {}
+    say(" ".join(["$", *(f"{name}={value}" for name, value in variables.items()), *command]))
+    return subprocess.run(command, cwd=ROOT, env=os.environ | variables, check=False).returncode
 
 
 def say(text: str) -> None:

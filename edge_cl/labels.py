@@ -30,6 +30,13 @@ class Labels:
     def __len__(self) -> int:
         return len(self._names)
 
+    def __getitem__(self, index: int) -> str:
+        return self._names[index]
+
+    def __contains__(self, name: str) -> bool:
+        """Say whether `name`, in normal form, has an index."""
+        return name in self._index
+
     def index(self, name: str) -> int:
         """Return the index of `name`, giving it the next one where it is new."""
         name = checked_label(name)
@@ -50,7 +57,9 @@ class Labels:
 
     def copy(self) -> Labels:
         """Return an independent copy."""
-        return Labels(self._names)
+        other = Labels()
+        other._names, other._index = self._names.copy(), self._index.copy()
+        return other
 
 
 def checked_label(name: str) -> str:

@@ -10,47 +10,48 @@ so several threads may call; learning and deciding take turns.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from edge_cl import kernels
 from edge_cl.arrays import F32, F64, I16
 from edge_cl.bundle import Bundle
-from edge_cl.device import refuse_oversized
-from edge_cl.encoders import Encoder, open_encoder
-from edge_cl.errors import EdgeCLError, ForgetError, InputError, StateError, StorageError
-from edge_cl.features import FeatureMap, Identity, MapSpec, feature_map, map_named
-from edge_cl.heads import Head, HeadOptions, RidgeOptions, build_head, head_options
+from edge_cl.encoders import open_encoder
+from edge_cl.errors import InputError, StateError, StorageError
+from edge_cl.features import Identity, MapSpec, map_named
+from edge_cl.forgetting import Everything, Forgetting, forgetting_named
+from edge_cl.heads import HeadOptions, RidgeOptions
 from edge_cl.heads.gcv import RidgeChoice, choose_ridge
 from edge_cl.heads.group_choice import GroupRidgeChoice, choose_ridge_by_group
-from edge_cl.history import UNDO_DEPTH, History
-from edge_cl.interrupts import interrupts_wait
+from edge_cl.history import UNDO_DEPTH
+from edge_cl.knowledge import Knowledge
 from edge_cl.labels import Labels, checked_label
 from edge_cl.moments import Moments
+from edge_cl.pipeline import Pipeline
 from edge_cl.presets import Preset, preset_named
-from edge_cl.results import Lesson, Prediction, Status
+from edge_cl.results import HeadAccuracy, Lesson, Prediction, Status
 from edge_cl.resume import (
-    described,
+    chosen_heads,
     find_bundle,
     refuse_foreign,
     saved_encoder,
     saved_moments,
 )
+from edge_cl.specs import described
 from edge_cl.stopwatch import Stopwatch
 from edge_cl.store import Saved, StateHeader, Store
+from edge_cl.tuning import group_moments
 
 __all__ = ["UNDO_DEPTH", "Learner"]
 
-_BATCH = 16  # pictures encoded at a time by `learn_many` and `features`
+_EVERYTHING = Everything()
 
 
 class Learner:
@@ -58,23 +59,23 @@ class Learner:
 
     def __init__(
         self,
-        bundle: Bundle,
-        encoder: Encoder,
-        map_spec: MapSpec,
-        options: HeadOptions,
+        pipeline: Pipeline,
+        heads: Sequence[HeadOptions],
+        *,
+        forgetting: Forgetting = _EVERYTHING,
+        auto: bool = False,
     ) -> None:
-        self._bundle = bundle
-        self._encoder = encoder
-        self._map_spec = map_spec
-        self._map: FeatureMap = feature_map(map_spec, bundle.manifest.embedding)
-        self._labels = Labels()
-        refuse_oversized(self._map.d)
-        self._moments = Moments(self._map.d)
-        self._options = options
-        self._head = self._built(options)
-        self._history = History(self._map.d)
+        self._pipeline = pipeline
+        self._knowledge = Knowledge(
+            heads,
+            d=pipeline.d,
+            scale=pipeline.scale,
+            mean_square_norm=pipeline.mean_square_norm,
+            forgetting=forgetting,
+            auto=auto,
+        )
         self._store: Store | None = None
-        self._unsaved = False
+        self._saved_at = 0  # of the changes of `_knowledge`
         self._lock = threading.RLock()
         self._saving = threading.RLock()  # taken before `_lock`, never after it
 
@@ -85,8 +86,10 @@ class Learner:
         *,
         bundle: str | os.PathLike[str] | Bundle | None = None,
         head: str | HeadOptions | None = None,
+        compare: Sequence[str | HeadOptions] | None = None,
         feature_map: str | MapSpec | None = None,
         preset: str | Preset | None = None,
+        forgetting: str | Forgetting | None = None,
         runtime: str | None = None,
         precision: str | None = None,
         threads: int | None = None,
@@ -99,13 +102,17 @@ class Learner:
         state : folder, created if need be; None keeps everything in memory.
         bundle : a path or an opened bundle; None takes the one kept in `state`, else the
             EfficientNet-Lite0 that ships with edge-cl.
-        head : a name ("ridge", "lda", "ncm", "ncm-euclidean") or options; None keeps what
-            `state` has, else "ridge". Another head than the saved one is solved from the
-            same moments: nothing is learned again.
-        feature_map : "identity", "l2", "power[:BETA]", "random-relu[:M]" or a spec; fixed
-            once learned.
+        head : a name (`edge_cl.heads.HEADS`) or options; None keeps what `state` has, else
+            "ridge". Another head than the saved one is solved from the same moments: nothing
+            is learned again. "auto" compares ridge, lda and ncm, and lets the best one serve.
+        compare : further heads over the same moments, tested on each sample before it is
+            learned (`edge_cl.contest`); `status.compared` tells. None keeps those of `state`.
+        feature_map : a name (`edge_cl.features.map_named`) or a spec; fixed once learned.
         preset : a published method, which stands for a head and a map: a name
             (`edge_cl.presets.PRESETS`) or a preset.
+        forgetting : "everything" stays (the default), "halve:PERIOD" or
+            "window:SAMPLES[:BLOCKS]", or a spec of `edge_cl.forgetting`; for streams that
+            drift. Fixed once learned.
         runtime, precision, threads : see `edge_cl.encoders.open_encoder`.
         read_only : never write to `state`; take no lock.
 
@@ -124,20 +131,24 @@ class Learner:
         store = Store(folder, read_only=read_only) if folder and folder.exists() else None
         try:
             saved = store.load() if store else None
+            header = saved.header if saved else None
             opened, keep = find_bundle(bundle, store)
-            if saved and runtime is None and precision is None:
-                runtime, precision = saved_encoder(opened, saved.header)
+            if header and runtime is None and precision is None:
+                runtime, precision = saved_encoder(opened, header)
             encoder = open_encoder(opened, runtime=runtime, precision=precision, threads=threads)
             if preset is not None:
                 head, feature_map = preset.head_for(opened.manifest.embedding), preset.map
             if isinstance(feature_map, str):
                 feature_map = map_named(feature_map)
-            options = head_options(head) if head is not None else None
-            if saved is None:
-                learner = cls(opened, encoder, feature_map or Identity(), options or RidgeOptions())
-            else:
-                refuse_foreign(saved.header, opened, encoder, feature_map)
-                learner = cls(opened, encoder, saved.header.map, options or saved.header.head)
+            if isinstance(forgetting, str):
+                forgetting = forgetting_named(forgetting)
+            heads, auto = chosen_heads(head, compare, header)
+            if header:
+                refuse_foreign(header, opened, encoder, feature_map, forgetting)
+                feature_map, forgetting = header.map, header.forgetting
+            pipeline = Pipeline(opened, encoder, feature_map or Identity())
+            learner = cls(pipeline, heads, forgetting=forgetting or _EVERYTHING, auto=auto)
+            if saved:
                 learner._restore(saved)
             if store is None and folder is not None:
                 store = Store(folder, read_only=read_only)
@@ -177,7 +188,7 @@ class Learner:
             raise InputError("expected a sequence of labels, got one string")
         labels = [checked_label(label) for label in labels]
         watch = Stopwatch()
-        q = self._grid(xs, watch)
+        q = self._pipeline.grid(xs, watch)
         if len(q) != len(labels):
             raise InputError(f"expected a label for each of {len(q)} inputs, got {len(labels)}")
         with self._lock:
@@ -195,9 +206,9 @@ class Learner:
         """
         label = checked_label(label)
         watch = Stopwatch()
-        q = self._grid([x], watch)
+        q = self._pipeline.grid([x], watch)
         with self._lock:
-            known = self._moments.samples > 0
+            known = self._knowledge.moments.samples > 0
             prediction = self._decide(q, watch) if known else None
             return prediction, self._learn(q, [label], Stopwatch() if known else watch)
 
@@ -206,16 +217,12 @@ class Learner:
 
         Raises
         ------
-        ForgetError : fewer can be undone (the last 256, samples forgotten since excluded).
+        ForgetError : fewer can be undone (the last 256, samples forgotten since excluded), or
+            a head depends on the order of samples.
         """
         with self._lock:
-            q, y = self._history.newest(count)
-            with self._changing():
-                self._moments.subtract(q, y)
-                self._history.drop(count)
-                self._unsaved = True
-                self._head.update(q, y, -1)
-            return tuple(self._labels.names[c] for c in y)
+            self._refuse_unwritable()
+            return self._knowledge.undo(count)
 
     def forget(self, x: ArrayLike, label: str) -> None:
         """Take back one input that was learned with `label`, whenever that was.
@@ -226,18 +233,13 @@ class Learner:
 
         Raises
         ------
-        ForgetError : the sums show that it was not learned. Nothing has changed.
+        ForgetError : the sums show that it was not learned, or a head depends on the order of
+            samples. Nothing has changed.
         """
-        q = self._grid([x], Stopwatch())
+        q = self._pipeline.grid([x], Stopwatch())
         with self._lock:
-            y = self._labels.known(label)
-            if not self._moments.n[y]:
-                raise ForgetError(f"no sample of {label!r} is in")
-            with self._changing():
-                self._moments.subtract(q, np.array([y], np.int64))
-                self._history.discard(q[0], y)
-                self._unsaved = True
-                self._head.update(q, np.array([y], np.int64), -1)
+            self._refuse_unwritable()
+            self._knowledge.forget(q, label)
 
     def merge(self, other: Learner | str | os.PathLike[str]) -> None:
         """Add what another learner, or the state of one, has learned; classes match by name.
@@ -246,6 +248,7 @@ class Learner:
         ------
         StateError : it has another encoder or feature map: its features mean other things.
         InputError : it is this one; everything would count twice.
+        ForgetError : a head depends on the order of samples.
         """
         if self._is(other):
             raise InputError("expected another learner to merge with, got this one")
@@ -253,23 +256,17 @@ class Learner:
             saved = Store(Path(other), read_only=True).load()
             if saved is None:
                 raise StateError(f"{os.fspath(other)} holds no state")
-            refuse_foreign(saved.header, self._bundle, self._encoder, self._map_spec)
+            p = self._pipeline
+            refuse_foreign(saved.header, p.bundle, p.encoder, p.map_spec, None)
             moments, labels = saved_moments(saved), saved.header.labels
+        elif not self._pipeline.same_features(other._pipeline):
+            raise StateError("the other learner has another encoder or feature map")
         else:
-            if other._encoder.sha256 != self._encoder.sha256 or other._map_spec != self._map_spec:
-                raise StateError("the other learner has another encoder or feature map")
-            if other._map.scale != self._map.scale:
-                raise StateError("the other learner's features are on another grid")
             with other._lock:
-                moments, labels = other._moments.copy(), other._labels.names
+                moments, labels = other.moments(), other.labels
         with self._lock:
-            names = self._labels.copy()
-            y = np.array([names.index(label) for label in labels], np.int64)
-            with self._changing():
-                self._moments.merge(moments, y)
-                self._labels = names
-                self._unsaved = True
-                self._head.refresh()
+            self._refuse_unwritable()
+            self._knowledge.merge(moments, labels)
 
     def tune(self) -> RidgeChoice:
         """Choose ridge's λ by generalised cross-validation and use it from now on.
@@ -283,9 +280,9 @@ class Learner:
         with self._lock:
             self._require_ridge()
             choice = choose_ridge(
-                self._moments,
-                scale=self._map.scale,
-                mean_square_norm=self._map.mean_square_norm,
+                self._knowledge.moments,
+                scale=self._pipeline.scale,
+                mean_square_norm=self._pipeline.mean_square_norm,
             )
             self._use_ridge(choice.ridge)
             return choice
@@ -307,14 +304,10 @@ class Learner:
             groups cannot answer for each other. Nothing has changed.
         """
         self._require_ridge()
-        names, sums = Labels(), {}
-        for group, samples in groups.items():
-            y: list[int] = []
-            q = self._grid(_inputs(samples, names, y), Stopwatch())
-            sums[group] = Moments(self._map.d)
-            sums[group].add(q, np.array(y, np.int64))
         choice = choose_ridge_by_group(
-            sums, scale=self._map.scale, mean_square_norm=self._map.mean_square_norm
+            group_moments(self._pipeline, groups),
+            scale=self._pipeline.scale,
+            mean_square_norm=self._pipeline.mean_square_norm,
         )
         with self._lock:
             self._use_ridge(choice.ridge)
@@ -322,31 +315,41 @@ class Learner:
 
     # -- answering ------------------------------------------------------------------------
 
-    def predict(self, x: ArrayLike) -> Prediction:
+    def predict(
+        self, x: ArrayLike, *, among: Sequence[str] | None = None, top: int | None = None
+    ) -> Prediction:
         """Answer for one input.
+
+        Parameters
+        ----------
+        among : the classes that can be meant here, where the context tells; others get no
+            probability. None: all.
+        top : how many probabilities to return, >= 1; None: of all classes that have samples.
 
         Raises
         ------
-        InputError : `x` is not acceptable.
+        InputError : `x` is not acceptable, or `among` names no class that has samples.
         StateError : nothing has been learned yet.
         """
+        if top is not None and top < 1:
+            raise InputError(f"expected top >= 1, got {top}")
         watch = Stopwatch()
-        q = self._grid([x], watch)
+        q = self._pipeline.grid([x], watch)
         with self._lock:
-            return self._decide(q, watch)
+            return self._decide(q, watch, among=among, top=top)
 
     def scores(self, xs: Iterable[ArrayLike]) -> F64:
         """Return the head's scores (n, k) for many inputs; columns as in `labels`.
 
         A class without samples scores -inf.
         """
-        q = self._grid(xs, Stopwatch())
+        q = self._pipeline.grid(xs, Stopwatch())
         with self._lock:
-            return self._scores(q)
+            return self._knowledge.scores(q)
 
     def features(self, xs: Iterable[ArrayLike]) -> F32:
         """Return the encoder's features (n, d) float32 for many inputs, before any map."""
-        return self._features(xs, Stopwatch())
+        return self._pipeline.features(xs, Stopwatch())
 
     # -- keeping --------------------------------------------------------------------------
 
@@ -361,13 +364,9 @@ class Learner:
             if self._store is None:
                 raise StateError("this learner was opened without a state folder")
             with self._lock:
-                saved = self._snapshot()
-                self._unsaved = False
-            try:
-                self._store.save(saved)  # the disk is slow: answers need not wait for it
-            except BaseException:
-                self._unsaved = True
-                raise
+                saved, changes = self._snapshot(), self._knowledge.changes
+            self._store.save(saved)  # the disk is slow: answers need not wait for it
+            self._saved_at = changes
 
     def close(self, *, save: bool = True) -> None:
         """Save what is unsaved, if there is a folder to save to, and release it.
@@ -378,7 +377,7 @@ class Learner:
             if self._store is None or self._store.closed:
                 return
             try:
-                if save and self._unsaved and not self._store.read_only:
+                if save and self.unsaved and not self._store.read_only:
                     self.save()
             finally:
                 self._store.close()
@@ -399,96 +398,82 @@ class Learner:
     def moments(self) -> Moments:
         """Return a copy of the sums that everything is solved from; classes as in `labels`."""
         with self._lock:
-            return self._moments.copy()
+            return self._knowledge.moments.copy()
 
     @property
     def labels(self) -> tuple[str, ...]:
         """All class names, in the order of the columns of `scores`."""
-        return self._labels.names
+        return self._knowledge.labels.names
 
     @property
     def bundle(self) -> Bundle:
         """The bundle in use."""
-        return self._bundle
+        return self._pipeline.bundle
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether anything has changed since the last snapshot."""
+        return self._knowledge.changes != self._saved_at
 
     @property
     def status(self) -> Status:
         """What this learner is, and what it knows."""
         with self._lock:
-            m, spec = self._moments, self._encoder.spec
+            known, spec = self._knowledge, self._pipeline.encoder.spec
+            m, contest = known.moments, known.contest
             return Status(
-                bundle=self._bundle.name,
+                bundle=self.bundle.name,
                 encoder=f"{spec.runtime} {spec.precision} ({spec.recipe})" if spec else "none",
-                head=described(self._options),
-                feature_map=described(self._map_spec),
+                head=described(known.options[0]),
+                auto=known.auto,
+                compared=tuple(
+                    HeadAccuracy(
+                        head=described(options), accuracy=None if math.isnan(share) else share
+                    )
+                    for options, share in zip(
+                        known.options, contest.accuracy.tolist() if contest else (), strict=False
+                    )
+                ),
+                tested=contest.tested if contest else 0.0,
+                feature_map=described(self._pipeline.map_spec),
+                forgetting=described(known.forgetting),
                 d=m.d,
                 samples=m.samples,
                 samples_per_class=dict(zip(self.labels, m.n.tolist(), strict=True)),
                 saturated_share=m.saturated / max(1, m.samples * m.d),
-                undoable=len(self._history),
-                memory_bytes=m.nbytes + self._head.nbytes + self._history.nbytes,
+                undoable=len(known.history),
+                memory_bytes=known.nbytes,
                 kernels=kernels.BACKEND,
                 state=str(self._store.folder) if self._store else None,
-                unsaved=self._unsaved,
+                unsaved=self.unsaved,
             )
 
     # -- private --------------------------------------------------------------------------
 
-    def _features(self, xs: Iterable[ArrayLike], watch: Stopwatch) -> F32:
-        parts: list[F32] = []
-        batch: list[NDArray[Any]] = []
-        for x in xs:
-            batch.append(self._encoder.prepare(x))
-            watch.lap("prepare")
-            if len(batch) == _BATCH:
-                parts.append(self._encoder.encode(np.stack(batch)))
-                batch.clear()
-                watch.lap("encode")
-        if batch:
-            parts.append(self._encoder.encode(np.stack(batch)))
-            watch.lap("encode")
-        return np.concatenate(parts) if parts else np.zeros((0, self._encoder.d), np.float32)
-
-    def _grid(self, xs: Iterable[ArrayLike], watch: Stopwatch) -> I16:
-        q = self._map(self._features(xs, watch))
-        watch.lap("decide")
-        return q
-
     def _learn(self, q: I16, labels: Sequence[str], watch: Stopwatch) -> Lesson:
-        before = len(self._labels)
-        names = self._labels.copy()
-        y = np.array([names.index(label) for label in labels], np.int64)
-        with self._changing():
-            self._moments.add(q, y)
-            self._labels = names
-            self._history.extend(q, y)
-            self._unsaved = self._unsaved or len(q) > 0
-            self._head.update(q, y, +1)
+        self._refuse_unwritable()
+        before = len(self._knowledge.labels)
+        served = self._knowledge.learn(q, labels)
         watch.lap("learn")
         return Lesson(
             samples=len(q),
-            total=self._moments.samples,
-            new_classes=names.names[before:],
+            total=self._knowledge.moments.samples,
+            new_classes=self.labels[before:],
+            now_serving=described(served) if served else None,
             stage_ms=watch.times(),
         )
 
-    def _decide(self, q: I16, watch: Stopwatch) -> Prediction:
-        scores = self._scores(q)
-        p = self._head.probabilities(scores, q)[0]
-        best = int(np.argmax(scores[0]))
-        names = self._labels.names
-        order = [c for c in np.argsort(-scores[0], kind="stable") if self._moments.n[c]]
+    def _decide(
+        self,
+        q: I16,
+        watch: Stopwatch,
+        *,
+        among: Sequence[str] | None = None,
+        top: int | None = None,
+    ) -> Prediction:
+        found = self._knowledge.answer(q, among=among, top=top)
         watch.lap("decide")
-        return Prediction(
-            label=names[best],
-            probabilities={names[c]: float(p[c]) for c in order},
-            stage_ms=watch.times(),
-        )
-
-    def _scores(self, q: I16) -> F64:
-        if not self._moments.samples:
-            raise StateError("nothing has been learned yet", hint="learn something first")
-        return self._head.scores(q)
+        return Prediction(label=next(iter(found)), probabilities=found, stage_ms=watch.times())
 
     def _is(self, other: Learner | str | os.PathLike[str]) -> bool:
         if isinstance(other, Learner):
@@ -496,23 +481,11 @@ class Learner:
         folder, mine = Path(other), self._store.folder if self._store else None
         return mine is not None and mine.exists() and folder.exists() and mine.samefile(folder)
 
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Change sums, labels and history as one; the head follows, or is solved again."""
-        self._refuse_unwritable()
-        with interrupts_wait():
-            try:
-                yield
-            except EdgeCLError:  # refused before anything was changed
-                raise
-            except BaseException:
-                self._head.refresh()
-                raise
-
     def _require_ridge(self) -> RidgeOptions:
-        if not isinstance(self._options, RidgeOptions):
+        options = self._knowledge.options[0]
+        if not isinstance(options, RidgeOptions):
             raise InputError("expected the head to be ridge: no other has a λ to choose")
-        return self._options
+        return options
 
     def _refuse_unwritable(self) -> None:
         if self._store is not None:
@@ -520,47 +493,30 @@ class Learner:
 
     def _use_ridge(self, ridge: float) -> None:
         self._refuse_unwritable()
-        self._options = msgspec.structs.replace(self._require_ridge(), ridge=ridge)
-        self._head = self._built(self._options)
-        self._unsaved = True
-
-    def _built(self, options: HeadOptions) -> Head:
-        return build_head(
-            options,
-            self._moments,
-            scale=self._map.scale,
-            mean_square_norm=self._map.mean_square_norm,
-        )
+        self._knowledge.replace_head(msgspec.structs.replace(self._require_ridge(), ridge=ridge))
 
     def _snapshot(self) -> Saved:
+        known, pipeline = self._knowledge, self._pipeline
         header = StateHeader(
-            bundle_name=self._bundle.name,
-            bundle_sha256=self._bundle.sha256,
-            encoder_sha256=self._encoder.sha256,
-            d=self._moments.d,
-            scale=self._map.scale,
-            map=self._map_spec,
-            head=self._options,
-            labels=self._labels.names,
-            saturated=self._moments.saturated,
+            bundle_name=pipeline.bundle.name,
+            bundle_sha256=pipeline.bundle.sha256,
+            encoder_sha256=pipeline.encoder.sha256,
+            d=pipeline.d,
+            scale=pipeline.scale,
+            map=pipeline.map_spec,
+            head=known.options[0],
+            compared=known.options[1:],
+            auto=known.auto,
+            statistics=tuple(known.moments.statistics),
+            forgetting=known.forgetting,
+            labels=known.labels.names,
+            saturated=known.moments.saturated,
         )
-        tensors = {**self._moments.tensors(), **self._history.tensors()}
-        return Saved(header=header, tensors=tensors, head=self._head.tensors())
+        return Saved(header=header, tensors=known.tensors())
 
     def _restore(self, saved: Saved) -> None:
-        self._moments = saved_moments(saved)
-        self._labels = Labels(saved.header.labels)
-        self._history.restore(saved.tensors["undo_q"], saved.tensors["undo_y"], len(self._labels))
-        self._head = self._built(self._options)
-        if self._options == saved.header.head:
-            self._head.restore(saved.head)
-        else:
-            self._unsaved = True
-
-
-def _inputs(
-    samples: Iterable[tuple[ArrayLike, str]], names: Labels, y: list[int]
-) -> Iterator[ArrayLike]:
-    for x, label in samples:
-        y.append(names.index(label))
-        yield x
+        header, known = saved.header, self._knowledge
+        heads = (header.head, *header.compared)
+        known.restore(saved_moments(saved), Labels(header.labels), saved.tensors, heads)
+        if known.options != heads or known.auto != header.auto:
+            self._saved_at = -1

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-
-import msgspec
+from collections.abc import Sequence
 
 from edge_cl.assets import shipped_bundle
 from edge_cl.bundle import Bundle, open_bundle
 from edge_cl.encoders import Encoder
 from edge_cl.errors import InputError, StateError
 from edge_cl.features import MapSpec, feature_map
-from edge_cl.heads import HeadOptions
+from edge_cl.forgetting import Forgetting
+from edge_cl.heads import HeadOptions, RidgeOptions, head_options
 from edge_cl.labels import Labels
 from edge_cl.moments import Moments
-from edge_cl.store import Saved, StateHeader, Store
+from edge_cl.specs import described
+from edge_cl.statistics import STATISTICS
+from edge_cl.store import TENSORS, Saved, StateHeader, Store
+
+AUTO = ("ridge", "lda", "ncm")  # what `head="auto"` chooses from; the first one begins
 
 
 def find_bundle(
@@ -41,9 +45,16 @@ def saved_encoder(bundle: Bundle, header: StateHeader) -> tuple[str | None, str 
 
 
 def refuse_foreign(
-    header: StateHeader, bundle: Bundle, encoder: Encoder, map_spec: MapSpec | None
+    header: StateHeader,
+    bundle: Bundle,
+    encoder: Encoder,
+    map_spec: MapSpec | None,
+    forgetting: Forgetting | None,
 ) -> None:
-    """Raise StateError unless the state's features are those that this encoder makes."""
+    """Raise StateError unless the state's features are those that this encoder makes.
+
+    And unless map and forgetting, where they are told, are those it was learned with.
+    """
     if header.encoder_sha256 != encoder.sha256:
         raise StateError(
             f"the state was learned with encoder {header.encoder_sha256[:12]} of "
@@ -56,12 +67,42 @@ def refuse_foreign(
             f"not {described(map_spec)}",
             hint="moments cannot change their map; learn anew in another folder",
         )
+    if forgetting is not None and forgetting != header.forgetting:
+        raise StateError(
+            f"the state was learned with the forgetting {described(header.forgetting)}, "
+            f"not {described(forgetting)}",
+            hint="what has left cannot come back; learn anew in another folder",
+        )
     try:
         expected = feature_map(header.map, bundle.manifest.embedding)
     except InputError as error:
         raise StateError(f"the state's feature map cannot be made: {error}") from error
     if (header.d, header.scale) != (expected.d, expected.scale):
         raise StateError("the state's features are on another grid than the bundle's")
+
+
+def chosen_heads(
+    head: str | HeadOptions | None,
+    compare: Sequence[str | HeadOptions] | None,
+    saved: StateHeader | None,
+) -> tuple[tuple[HeadOptions, ...], bool]:
+    """Return the heads to open with, the serving one first, and whether the best may serve.
+
+    What is not said is as it was saved, else ridge alone.
+    """
+    if isinstance(compare, str):
+        raise InputError("expected a sequence of heads to compare, got one string")
+    before = (saved.head, *saved.compared) if saved else (RidgeOptions(),)
+    kept = before if len(before) > 1 else ()  # who compared goes on comparing
+    beside = kept if compare is None else tuple(head_options(name) for name in compare)
+    if head == "auto":
+        first = before[0] if saved else head_options(AUTO[0])
+        others = [head_options(name) for name in AUTO]
+        beside += tuple(options for options in others if type(options) is not type(first))
+    else:
+        first = before[0] if head is None else head_options(head)
+    auto = head == "auto" or (head is None and saved is not None and saved.auto)
+    return tuple(dict.fromkeys((first, *beside))), auto
 
 
 def saved_moments(saved: Saved) -> Moments:
@@ -73,12 +114,16 @@ def saved_moments(saved: Saved) -> Moments:
         raise StateError(f"the state's labels are not labels: {error}") from error
     if t["n"].shape != (len(header.labels),):
         raise StateError("the state has another number of labels than of classes")
-    return Moments.from_tensors(t["n"], t["Q"], t["G"], d=header.d, saturated=header.saturated)
-
-
-def described(spec: MapSpec | HeadOptions) -> str:
-    """Return a spec as people read it: `ridge(ridge=100.0)`."""
-    values = msgspec.structs.asdict(spec).items()
-    given = ", ".join(f"{name}={value}" for name, value in values if value is not None)
-    tag = str(spec.__struct_config__.tag)
-    return f"{tag}({given})" if given else tag
+    if not set(header.statistics) <= STATISTICS.keys():
+        raise StateError(f"the state keeps sums that are not known here: {header.statistics}")
+    besides = {name for kept in header.statistics for name in STATISTICS[kept][1]}
+    if {name for name in t if "." not in name} != TENSORS | besides:
+        raise StateError(f"the state holds the tensors {sorted(t)}, which are not its own")
+    return Moments.from_tensors(
+        t["n"],
+        t["Q"],
+        t["G"],
+        d=header.d,
+        saturated=header.saturated,
+        **{name: t[name] for name in besides},
+    )

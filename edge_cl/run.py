@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from time import perf_counter
 from typing import get_args
 
@@ -25,6 +26,7 @@ from edge_cl.labels import checked_label
 from edge_cl.learner import Learner
 from edge_cl.results import Lesson, Prediction, StageTimes
 from edge_cl.run_results import STAGES, Event, Mode, StageSummary, Summary, Tally
+from edge_cl.smoothing import Smoother
 from edge_cl.sources.sample import Item, Sample, Source, Unusable
 
 __all__ = ["STAGES", "Event", "Mode", "StageSummary", "Summary", "Tally", "run_stream"]
@@ -41,6 +43,8 @@ def run_stream(
     label: str | None = None,
     limit: int | None = None,
     skip_bad: bool = False,
+    among: Sequence[str] | None = None,
+    smooth: float = 0.0,
     autosave_s: float | None = None,
     stop: threading.Event | None = None,
     on_event: Callable[[Event], None] | None = None,
@@ -53,6 +57,9 @@ def run_stream(
     label : of every sample, instead of the source's.
     skip_bad : pass over samples that cannot be read, have no label where one is needed, or do
         not fit the encoder; otherwise the first one ends the run. Strays never do.
+    among : the classes that can be meant; mode predict only.
+    smooth : decay in [0, 1) with which answers are averaged over time (`edge_cl.smoothing`); 0
+        answers for each sample alone.
     autosave_s : save what is new every so many seconds, even while no sample comes.
     on_event, on_unusable : called for each sample, and for each thing that is none.
 
@@ -69,7 +76,18 @@ def run_stream(
     if limit is not None and limit < 1:
         raise InputError(f"expected a limit >= 1, got {limit}")
     stop = stop or threading.Event()
-    loop = _Loop(learner, mode, label, skip_bad, on_event, on_unusable)
+    if among is not None and mode != "predict":
+        raise InputError("expected `among` in mode predict only: what is learned has a label")
+    loop = _Loop(
+        learner,
+        mode,
+        label,
+        skip_bad,
+        among,
+        Smoother(smooth) if smooth else None,
+        on_event,
+        on_unusable,
+    )
     together = mode == "learn" and source.total is not None and not source.live
     start = perf_counter()
     saver = Autosave(learner, autosave_s, stop)
@@ -119,12 +137,16 @@ class _Loop:
         mode: Mode,
         label: str | None,
         skip_bad: bool,
+        among: Sequence[str] | None,
+        smoother: Smoother | None,
         on_event: Callable[[Event], None] | None,
         on_unusable: Callable[[Unusable], None] | None,
     ) -> None:
         self._learner = learner
         self._label = label
         self._skip_bad = skip_bad
+        self._among = among
+        self._smoother = smoother
         self._on_event = on_event
         self._on_unusable = on_unusable
         self._waiting: list[tuple[Sample, float]] = []
@@ -181,7 +203,8 @@ class _Loop:
         share = _scaled(lesson.stage_ms, 1 / len(samples))
         self.summary.new_classes += lesson.new_classes
         for (sample, read_ms), label in zip(waiting, labels, strict=True):
-            self._tell(sample.name, label, None, True, read_ms, share)
+            self._tell(sample.name, label, None, lesson, read_ms, share)
+            lesson = replace(lesson, now_serving=None)  # told once
         return True
 
     def _one(self, sample: Sample, read_ms: float) -> None:
@@ -199,16 +222,18 @@ class _Loop:
         prediction: Prediction | None = None
         lesson: Lesson | None = None
         if mode == "predict" or label is None:
-            prediction = self._learner.predict(sample.x)
+            prediction = self._learner.predict(sample.x, among=self._among)
         elif mode == "prequential":
             prediction, lesson = self._learner.predict_then_learn(sample.x, label)
         else:
             lesson = self._learner.learn(sample.x, label)
+        if prediction and self._smoother:
+            prediction = self._smoother(prediction)
         stage_ms = prediction.stage_ms if prediction else StageTimes()
         if lesson:
             stage_ms = _sum(stage_ms, lesson.stage_ms)
             self.summary.new_classes += lesson.new_classes
-        self._tell(sample.name, label, prediction, lesson is not None, read_ms, stage_ms)
+        self._tell(sample.name, label, prediction, lesson, read_ms, stage_ms)
 
     def _label_of(self, sample: Sample) -> str | None:
         label = self._label if self._label is not None else sample.label
@@ -228,7 +253,7 @@ class _Loop:
         name: str,
         label: str | None,
         prediction: Prediction | None,
-        learned: bool,
+        lesson: Lesson | None,
         read_ms: float,
         stage_ms: StageTimes,
     ) -> None:
@@ -243,7 +268,7 @@ class _Loop:
             total.correct += correct
         total.samples += 1
         total.predicted += prediction is not None
-        total.learned += learned
+        total.learned += lesson is not None
         s = stage_ms
         self._times.append((read_ms, s.prepare, s.encode, s.decide, s.learn, read_ms + s.total))
         if self._on_event:
@@ -253,7 +278,8 @@ class _Loop:
                     label=label,
                     prediction=prediction,
                     correct=correct,
-                    learned=learned,
+                    learned=lesson is not None,
+                    now_serving=lesson.now_serving if lesson else None,
                     read_ms=read_ms,
                     stage_ms=stage_ms,
                 )

@@ -20,6 +20,7 @@ class Event:
     label : as the source, or the caller, gave it.
     prediction : None where nothing was asked (mode learn), or nothing had been learned yet.
     correct : None where there is no prediction, or no label to compare it with.
+    now_serving : the head that answers from now on, where this sample has changed it.
     read_ms : until the source handed the sample out: decoding, and waiting for a live source.
     stage_ms : of predicting and learning together.
     """
@@ -29,6 +30,7 @@ class Event:
     prediction: Prediction | None
     correct: bool | None
     learned: bool
+    now_serving: str | None
     read_ms: float
     stage_ms: StageTimes
 

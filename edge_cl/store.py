@@ -28,13 +28,14 @@ from edge_cl import files
 from edge_cl.bundle import Bundle, open_bundle
 from edge_cl.errors import StateError, StorageError
 from edge_cl.features import MapSpec
+from edge_cl.forgetting import Everything, Forgetting
 from edge_cl.heads import HeadOptions
 
-__all__ = ["FORMAT_VERSION", "Saved", "StateHeader", "Store"]
+__all__ = ["FORMAT_VERSION", "TENSORS", "Saved", "StateHeader", "Store"]
 
 FORMAT_VERSION = 1
 MAX_HEADER_BYTES = 64 << 20  # 100,000 labels of 200 characters, escaped
-_TENSORS = {"n", "Q", "G", "undo_q", "undo_y"}
+TENSORS = {"n", "Q", "G", "undo_q", "undo_y"}  # of every state; parts of others have a dot
 
 
 class StateHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,17 +49,20 @@ class StateHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     scale: float
     map: MapSpec
     head: HeadOptions
+    compared: tuple[HeadOptions, ...] = ()
+    auto: bool = False
+    statistics: tuple[str, ...] = ()
+    forgetting: Forgetting = Everything()
     labels: tuple[str, ...]
     saturated: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saved:
-    """One snapshot: header, the moments and the undo history, the head's own tensors."""
+    """One snapshot: what the tensors mean, and the tensors of all parts."""
 
     header: StateHeader
     tensors: dict[str, NDArray[Any]]
-    head: dict[str, NDArray[Any]]
 
 
 class Store:
@@ -162,8 +166,7 @@ def _encode(saved: Saved) -> bytes:
     from safetensors.numpy import save
 
     header = msgspec.json.encode(saved.header, order="sorted").decode()
-    tensors = {**saved.tensors, **{f"head.{name}": a for name, a in saved.head.items()}}
-    tensors = {name: np.ascontiguousarray(a) for name, a in tensors.items()}
+    tensors = {name: np.ascontiguousarray(a) for name, a in saved.tensors.items()}
     # One entry: safetensors writes several in an order that changes from run to run
     return save(tensors, {"edge_cl": f"{_digest(header, tensors)} {header}"})
 
@@ -193,11 +196,9 @@ def _decode(data: bytes, where: str) -> Saved:
     if digest != _digest(text, tensors):
         raise StateError(f"{damaged}: its digest does not match", hint=hint)
     header = _decode_header(text, where)
-    own = {name: a for name, a in tensors.items() if name in _TENSORS}
-    head = {name[5:]: a for name, a in tensors.items() if name.startswith("head.")}
-    if set(own) != _TENSORS or len(own) + len(head) != len(tensors):
+    if not tensors.keys() >= TENSORS:
         raise StateError(f"{where} holds the tensors {sorted(tensors)}, which is not a state")
-    return Saved(header=header, tensors=own, head=head)
+    return Saved(header=header, tensors=tensors)
 
 
 class _Metadata(msgspec.Struct):

@@ -11,52 +11,14 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from sensor_rows import CENTRES, rows
 
 from edge_cl import Learner, __version__, features_bundle
 from edge_cl.assets import household_pictures, shipped_bundle
-from edge_cl.cli import app, exit_code
+from edge_cl.cli import app
 
-CLASSES = np.array(["mug", "cup", "vase"])
-CENTRES = np.random.default_rng(1).normal(size=(3, 6))
 COMMAND = [sys.executable, "-m", "edge_cl"]
 COMMANDS = [command.name for command in app.registered_commands]
-
-
-def rows(n, seed=0):
-    rng = np.random.default_rng(seed)
-    y = rng.integers(0, 3, n)
-    return (CENTRES[y] + 0.1 * rng.normal(size=(n, 6))).astype(np.float32), CLASSES[y]
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A folder to stand in: a bundle for vectors of six, and features to learn and test on."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("EDGE_CL_STATE", raising=False)
-    Path("sensor.edgecl").write_bytes(features_bundle(3 * CENTRES).archive())
-    for name, seed in (("train", 0), ("test", 1)):
-        x, y = rows(30, seed)
-        np.savez(f"{name}.npz", x=x, y=y)
-    np.savez("one.npz", x=rows(1)[0])
-    return tmp_path
-
-
-@pytest.fixture
-def call(place, capsys):
-    """Run a command line in this process: exit code, stdout, stderr."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        code = exit_code([str(a) for a in arguments])
-        return (code, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture
-def taught(call):
-    assert call("learn", "train.npz", "--bundle", "sensor.edgecl")[0] == 0
-    return Path("edge-cl-state")
 
 
 def contents(folder):

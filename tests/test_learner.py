@@ -16,15 +16,33 @@ from edge_cl.errors import BackendError, EdgeCLError, ForgetError, InputError, S
 from edge_cl.features import Identity
 from edge_cl.heads.group_choice import choose_ridge_by_group
 from edge_cl.learner import UNDO_DEPTH
+from edge_cl.pipeline import Pipeline
 from edge_cl.store import Store
 
-D = 5
+D = 30
 RNG = np.random.default_rng(0)
 Y = RNG.integers(0, 4, 60)
 X = (RNG.standard_normal((4, D))[Y] + 0.5 * RNG.standard_normal((60, D))).astype(np.float32)
 NAMES = np.array(["mug", "cup", "vase", "jug"])[Y].tolist()
 BUNDLE = features_bundle(X)
-every_head = pytest.mark.parametrize("head", CASES.values(), ids=CASES.keys())
+
+
+def heads(wanted):
+    found = {name: options for name, options in CASES.items() if wanted(options)}
+    return pytest.mark.parametrize("head", found.values(), ids=found.keys())
+
+
+every_head = heads(lambda options: True)
+heads_of_moments = heads(lambda options: options.promise.from_moments)
+heads_in_order = heads(lambda options: not options.promise.from_moments)
+heads_of_every_state = heads(
+    lambda options: options.promise.from_moments and not options.promise.statistics
+)
+heads_of_some_states = heads(lambda options: options.promise.statistics)
+# what is drawn depends on the numbers of the classes, which are those of their first appearance
+heads_of_any_order = heads(
+    lambda options: options.promise.from_moments and getattr(options, "method", "") != "aef-sampled"
+)
 
 
 def taught(n=60, head="ridge", state=None, **options):
@@ -35,14 +53,14 @@ def taught(n=60, head="ridge", state=None, **options):
 
 def moments(learner):
     """The sums a class, as bytes, whatever the order in which classes appeared."""
-    m = learner._moments
+    m = learner.moments()
     rows = {name: (int(m.n[c]), m.Q[c].tobytes()) for c, name in enumerate(learner.labels)}
     return {name: row for name, row in rows.items() if row[0]}, m.G.tobytes(), m.saturated
 
 
 def everything(learner):
     """What a caller can see of a learner, and what it would save."""
-    state = {**learner._moments.tensors(), **learner._history.tensors()}
+    state = {**learner.moments().tensors(), **learner._knowledge.history.tensors()}
     return (
         learner.scores(X).tobytes() if learner.status.samples else None,
         learner.labels,
@@ -89,7 +107,7 @@ def picture_learner(scale=1.0, runner=None):
     )
     bundle = read_bundle(pack_bundle(manifest, {"encoder.onnx": b"fake"}))
     encoder = Encoder(bundle, spec, runner or FakeRunner())
-    return Learner(bundle, encoder, Identity(), RidgeOptions())
+    return Learner(Pipeline(bundle, encoder, Identity()), [RidgeOptions()])
 
 
 # -- learning and answering ------------------------------------------------------------------
@@ -112,7 +130,7 @@ def test_a_lesson_and_a_prediction_say_what_happened():
     assert status.unsaved and status.state is None
 
 
-@every_head
+@heads_of_moments
 def test_probabilities_are_sorted_and_name_seen_classes_only(head):
     learner = taught(head=head)
     learner.learn(X[0], "gone")
@@ -126,7 +144,7 @@ def test_probabilities_are_sorted_and_name_seen_classes_only(head):
         assert set(prediction.probabilities) == set(NAMES)
 
 
-@every_head
+@heads_of_any_order
 @given(data=st.data())
 def test_any_order_and_any_split_teach_the_same(head, data):
     learner = Learner.open(bundle=BUNDLE, head=head)
@@ -354,7 +372,7 @@ def test_a_broken_encoder_is_reported_and_changes_nothing(features):
         {"head": "svm"},
         {"head": 3},
         {"head": ""},
-        {"feature_map": "fourier"},
+        {"feature_map": "wavelet"},
         {"feature_map": "random-relu:9"},
         {"runtime": "onnx"},
         {"precision": "int8"},
@@ -395,7 +413,7 @@ def test_two_spellings_of_one_accent_are_one_class():
 # -- taking back -----------------------------------------------------------------------------
 
 
-@every_head
+@heads_of_moments
 def test_forget_is_as_if_it_had_never_been_learned(head):
     learner, never = taught(head=head), taught(40, head=head)
     for i in range(59, 39, -1):
@@ -456,7 +474,7 @@ def test_forget_of_what_was_never_learned_is_refused():
     assert everything(learner) == before
 
 
-@every_head
+@heads_of_moments
 @given(seed=SEEDS)
 def test_a_learner_that_forgot_the_wrong_thing_can_still_be_kept(head, seed, tmp_path_factory):
     rng, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("state")
@@ -478,7 +496,7 @@ def test_a_learner_that_forgot_the_wrong_thing_can_still_be_kept(head, seed, tmp
 # -- devices that come together ----------------------------------------------------------------
 
 
-@every_head
+@heads_of_any_order
 @given(data=st.data())
 def test_devices_merged_in_any_order_are_one_device(head, data):
     devices = []
@@ -540,7 +558,7 @@ def test_a_device_on_another_grid_is_refused():
 # -- heads -----------------------------------------------------------------------------------
 
 
-@every_head
+@heads_of_every_state
 def test_switching_the_head_equals_learning_with_it(tmp_path, head):
     with taught(state=tmp_path):
         pass
@@ -550,6 +568,43 @@ def test_switching_the_head_equals_learning_with_it(tmp_path, head):
     with Learner.open(tmp_path) as again:  # the switch was kept
         assert_array_equal(again.scores(X), scores)
         assert again.status.head == switched.status.head
+
+
+@heads_in_order
+def test_a_head_that_depends_on_order_takes_nothing_back(tmp_path, head):
+    with taught(head=head, state=tmp_path) as learner:
+        before = everything(learner)
+        for refused in (
+            learner.undo,
+            lambda: learner.forget(X[0], NAMES[0]),
+            lambda: learner.merge(taught(5)),
+        ):
+            with pytest.raises(ForgetError, match="order") as caught:
+                refused()
+            assert "edge-cl use ridge" in caught.value.hint
+            assert everything(learner) == before
+        scores = learner.scores(X)
+    with Learner.open(tmp_path) as again:
+        assert_array_equal(again.scores(X), scores)
+    with Learner.open(tmp_path, head="ridge") as ridge:
+        ridge.undo()
+        assert_allclose(ridge.scores(X), taught(59).scores(X), atol=1e-9)
+
+
+@heads_of_some_states
+def test_a_head_that_needs_other_sums_is_refused_by_a_state_without_them(tmp_path, head):
+    with taught(state=tmp_path / "plain"):
+        pass
+    with pytest.raises(InputError, match="was not told to keep"):
+        Learner.open(tmp_path / "plain", head=head)
+    with taught(head=head, state=tmp_path / "rich"):
+        pass
+    for other in ("ridge", head):
+        with Learner.open(tmp_path / "rich", head=other) as learner:
+            assert_allclose(learner.scores(X), taught(head=other).scores(X), atol=1e-8)
+    with Learner.open(tmp_path / "rich", head=head) as learner:
+        learner.undo()
+        assert_allclose(learner.scores(X), taught(59, head=head).scores(X), atol=1e-8)
 
 
 def test_tuning_changes_the_ridge_and_is_kept(tmp_path):
@@ -584,7 +639,7 @@ def test_tuning_by_group_uses_the_choice_and_learns_nothing(tmp_path):
         before = learner.moments()
         choice = learner.tune_by_group(halves())
         assert learner.moments() == before
-        assert learner._options == RidgeOptions(ridge=choice.ridge)
+        assert learner.status.head == f"ridge(ridge={choice.ridge})"
         assert list(choice.error_of_group) == ["session 0", "session 1"]
         scores = learner.scores(X)
     assert_allclose(scores, taught(head=RidgeOptions(ridge=choice.ridge)).scores(X))
@@ -599,7 +654,7 @@ def test_tuning_by_group_is_that_of_the_sums_of_the_groups():
         part.learn_many(*zip(*sorted(pairs, key=lambda pair: pair[1]), strict=True))
         sums[name] = part.moments()
     expected = choose_ridge_by_group(
-        sums, scale=part._map.scale, mean_square_norm=part._map.mean_square_norm
+        sums, scale=part._pipeline.scale, mean_square_norm=part._pipeline.mean_square_norm
     )
     choice = taught().tune_by_group(halves())
     assert_allclose(choice.error, expected.error)
@@ -649,15 +704,15 @@ def test_an_interrupted_update_never_leaves_a_stale_head(tmp_path):
     """Ctrl-C may come between the sums and the head; what is saved then must agree."""
     learner = taught(state=tmp_path)
     learner.predict(X[0])
-    update = learner._head.update
+    update = learner._knowledge.head.update
 
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    learner._head.update = interrupted
+    learner._knowledge.head.update = interrupted
     with pytest.raises(KeyboardInterrupt):
         learner.learn(X[0] * 2, "new")
-    learner._head.update = update
+    learner._knowledge.head.update = update
     learner.close()
     with Learner.open(tmp_path) as again:
         scores, n = again.scores(X), again.status.samples

@@ -21,6 +21,7 @@ from edge_cl.cli import (
     bench_command,
     demo_command,
     export_command,
+    heads_command,
     inspect_command,
     learn_command,
     output,
@@ -28,6 +29,7 @@ from edge_cl.cli import (
     run_command,
     state_commands,
     tune_command,
+    warmup_command,
 )
 from edge_cl.cli.usage import UsageError
 
@@ -50,10 +52,12 @@ for _name, _function, _examples in (
     ("forget", state_commands.forget, state_commands.FORGET_EXAMPLES),
     ("merge", state_commands.merge, state_commands.MERGE_EXAMPLES),
     ("use", state_commands.use, state_commands.USE_EXAMPLES),
+    ("heads", heads_command.heads, heads_command.EXAMPLES),
     ("tune", tune_command.tune, tune_command.EXAMPLES),
     ("export", export_command.export, export_command.EXAMPLES),
     ("inspect", inspect_command.inspect, inspect_command.EXAMPLES),
     ("bench", bench_command.bench, bench_command.EXAMPLES),
+    ("warmup", warmup_command.warmup, warmup_command.EXAMPLES),
     ("demo", demo_command.demo, demo_command.EXAMPLES),
 ):
     app.command(_name, epilog=f"\b\nExamples:{_examples}")(_function)

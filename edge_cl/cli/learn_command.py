@@ -9,13 +9,21 @@ import typer
 
 from edge_cl.cli import options
 from edge_cl.cli.opening import Choices, all_or_nothing, open_or_create
-from edge_cl.cli.output import contents, counted, json_line, note, pairs, warn_saturated
+from edge_cl.cli.output import (
+    contents,
+    counted,
+    json_line,
+    note,
+    note_serving,
+    pairs,
+    warn_saturated,
+)
 from edge_cl.cli.progress import progress
 from edge_cl.cli.usage import UsageError
 
 if TYPE_CHECKING:
     from edge_cl.results import Status
-    from edge_cl.run_results import Summary
+    from edge_cl.run_results import Event, Summary
 
 EXAMPLES = """
   edge-cl learn photo.jpg mug         one picture of a mug
@@ -45,8 +53,10 @@ def learn(
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
     head: options.Head = None,
+    compare: options.Compare = None,
     map_name: options.FeatureMapName = None,
     preset: options.Preset = None,
+    forgetting: options.Forgetting = None,
     runtime: options.Runtime = None,
     precision: options.Precision = None,
     threads: options.Threads = None,
@@ -57,7 +67,8 @@ def learn(
     All or nothing: when something cannot be read, nothing is learned and the state stays as it
     was.
 
-    A class that was never seen before is a new class; nothing else is needed to add one.
+    A class that was never seen before is a new class; nothing else is needed to add one. The order
+    does not matter; where heads are compared, a folder is taken in mixed order.
     """
     from edge_cl.labels import checked_label
     from edge_cl.run import run_stream
@@ -66,25 +77,34 @@ def learn(
     if label is None:
         paths, label = _divided(paths)
     label = checked_label(label) if label is not None else None
-    source = Chain([open_source(path, every=every) for path in paths])
+    source = Chain([open_source(path, every=every) for path in paths])  # refuses what is not there
     choices = Choices(
         bundle=bundle,
         head=head,
+        compare=compare,
         feature_map=map_name,
         preset=preset,
+        forgetting=forgetting,
         runtime=runtime,
         precision=precision,
         threads=threads,
     )
     with all_or_nothing(open_or_create(state, choices)) as learner:
+        if learner.status.compared:  # a class after the other would be a test of nothing
+            source = Chain([open_source(path, every=every, shuffle=0) for path in paths])
         with progress("learning", source.total) as advance:
+
+            def on_event(event: Event) -> None:
+                advance()
+                note_serving(event)
+
             summary = run_stream(
                 learner,
                 source,
                 mode="learn",
                 label=label,
                 skip_bad=skip_bad,
-                on_event=lambda event: advance(),
+                on_event=on_event,
                 on_unusable=lambda item: note(f"note: {item.error}"),
             )
         status = learner.status

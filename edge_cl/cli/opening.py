@@ -21,8 +21,10 @@ class Choices:
 
     bundle: Path | None = None
     head: str | None = None
+    compare: list[str] | None = None
     feature_map: str | None = None
     preset: str | None = None
+    forgetting: str | None = None
     runtime: str | None = None
     precision: str | None = None
     threads: int | None = None
@@ -70,15 +72,19 @@ def require_state(state: Path) -> None:
 def _open(state: Path, choices: Choices, *, read_only: bool) -> Learner:
     from edge_cl.bundle import open_bundle
     from edge_cl.features import map_named
-    from edge_cl.heads import head_options
+    from edge_cl.forgetting import forgetting_named
     from edge_cl.learner import Learner
 
     return Learner.open(
         state,
         bundle=open_bundle(choices.bundle) if choices.bundle is not None else None,
-        head=head_options(choices.head) if choices.head is not None else None,
+        head=choices.head,
+        compare=choices.compare or None,
         feature_map=map_named(choices.feature_map) if choices.feature_map is not None else None,
         preset=choices.preset,
+        forgetting=(
+            forgetting_named(choices.forgetting) if choices.forgetting is not None else None
+        ),
         runtime=choices.runtime,
         precision=choices.precision,
         threads=choices.threads,

@@ -27,7 +27,31 @@ Head = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="ridge, lda, ncm or ncm-euclidean  [default: the state's own, else ridge]",
+        help="ridge, lda, ncm ... (edge-cl heads lists them), or auto: the best of three, as "
+        "found while learning  [default: the state's own, else ridge]",
+    ),
+]
+Compare = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="Another head to compare: edge-cl status shows how each would have answered; repeat "
+        "for more  [default: those of the state]",
+    ),
+]
+Among = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="LABEL", help="Only this class can be meant; repeat for more  [default: all]"
+    ),
+]
+Smooth = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=0.99,
+        metavar="DECAY",
+        help="Average answers over time: 0.8 is about the last five samples",
     ),
 ]
 FeatureMapName = Annotated[
@@ -35,7 +59,7 @@ FeatureMapName = Annotated[
     typer.Option(
         "--map",
         metavar="NAME",
-        help="identity, l2, power[:BETA] or random-relu[:M], between encoder and head; "
+        help="identity, l2, power ... (edge-cl heads lists them), between encoder and head; "
         "fixed once learned",
     ),
 ]
@@ -43,8 +67,16 @@ Preset = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="A published method, for a head and a map: acil, g-acil, ranpac, nmc-janson, fsa "
-        "or simplecil",
+        help="A published method, for a head and a map: acil, ranpac ... (edge-cl heads lists "
+        "them)",
+    ),
+]
+Forgetting = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND",
+        help="everything stays; halve:N, old samples weigh half after each N; window:N, the newest "
+        "N count; fixed once learned  [default: everything]",
     ),
 ]
 Runtime = Annotated[

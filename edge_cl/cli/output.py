@@ -13,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from edge_cl.results import Status
+    from edge_cl.run_results import Event
 
 
 def line(text: str) -> None:
@@ -69,6 +70,12 @@ def warn_saturated(status: Status) -> None:
             f"warning: {status.saturated_share:.1%} of the features lie outside the grid; "
             "the bundle was calibrated on other data"
         )
+
+
+def note_serving(event: Event) -> None:
+    """Say so where another head serves from now on."""
+    if event.now_serving:
+        note(f"note: {event.now_serving} proved best so far, and answers from now on")
 
 
 def contents(state: Path, status: Status) -> str:

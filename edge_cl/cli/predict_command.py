@@ -18,6 +18,7 @@ EXAMPLES = """
   edge-cl predict photo.jpg
   edge-cl predict photos/*.jpg --top 1
   edge-cl predict photo.jpg --head lda     ask another head, nothing is learned again
+  edge-cl predict photo.jpg --among mug --among cup
   edge-cl predict - --json < paths.txt     paths on stdin, JSON lines out
 """
 
@@ -34,6 +35,7 @@ def predict(
         ),
     ],
     top: Top = 3,
+    among: options.Among = None,
     skip_bad: options.SkipBad = False,
     every: options.Every = 1,
     state: options.State = options.DEFAULT_STATE,
@@ -62,6 +64,7 @@ def predict(
             source,
             mode="predict",
             skip_bad=skip_bad,
+            among=among or None,
             on_event=lambda event: show_event(event, top, as_json),
             on_unusable=lambda item: note(f"note: {item.error}"),
         )
@@ -97,6 +100,8 @@ def _event_fields(event: Event, top: int) -> dict[str, Any]:
     if event.correct is not None:
         fields["correct"] = event.correct
     fields["learned"] = event.learned
+    if event.now_serving is not None:
+        fields["now_serving"] = event.now_serving
     fields["stage_ms"] = {
         "read": event.read_ms,
         "prepare": stages.prepare,

@@ -16,7 +16,7 @@ import typer
 
 from edge_cl.cli import options
 from edge_cl.cli.opening import Choices, open_existing, open_or_create
-from edge_cl.cli.output import contents, counted, json_line, note, pairs
+from edge_cl.cli.output import contents, counted, json_line, note, note_serving, pairs
 from edge_cl.cli.predict_command import Top, show_event
 from edge_cl.cli.progress import progress
 
@@ -72,11 +72,15 @@ def run(
         bool, typer.Option("--quiet", "-q", help="Print the summary only, no line a sample")
     ] = False,
     top: Top = 3,
+    among: options.Among = None,
+    smooth: options.Smooth = 0.0,
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
     head: options.Head = None,
+    compare: options.Compare = None,
     map_name: options.FeatureMapName = None,
     preset: options.Preset = None,
+    forgetting: options.Forgetting = None,
     runtime: options.Runtime = None,
     precision: options.Precision = None,
     threads: options.Threads = None,
@@ -98,8 +102,10 @@ def run(
     choices = Choices(
         bundle=bundle,
         head=head,
+        compare=compare,
         feature_map=map_name,
         preset=preset,
+        forgetting=forgetting,
         runtime=runtime,
         precision=precision,
         threads=threads,
@@ -117,6 +123,7 @@ def run(
 
             def on_event(event: Event) -> None:
                 advance()
+                note_serving(event)
                 if not quiet:
                     show_event(event, top, as_json)
 
@@ -127,6 +134,8 @@ def run(
                 label=label,
                 limit=limit,
                 skip_bad=skip_bad,
+                among=among or None,
+                smooth=smooth,
                 autosave_s=autosave if autosave and mode is not Mode.predict else None,
                 stop=stop,
                 on_event=on_event,

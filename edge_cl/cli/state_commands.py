@@ -52,8 +52,9 @@ def status(
             ("state", contents(state, found)),
             ("bundle", found.bundle),
             ("encoder", found.encoder),
-            ("head", found.head),
+            ("head", f"{found.head} (auto)" if found.auto else found.head),
             ("feature map", found.feature_map),
+            ("forgetting", found.forgetting),
             ("features", found.d),
             ("can be undone", counted(found.undoable, "sample")),
             ("memory", f"{found.memory_bytes / 1e6:.1f} MB"),
@@ -62,6 +63,11 @@ def status(
     )
     line(f"outside the grid: {found.saturated_share:.2%} of the features")
     warn_saturated(found)
+    if found.compared:
+        line(f"heads compared, each on samples before it learned them ({found.tested:.0f} count):")
+        for one in found.compared:
+            share = "-" if one.accuracy is None else f"{one.accuracy:.3f}"
+            line(f"  {one.head}: {share}")
     line("samples of each class:")
     for label, n in found.samples_per_class.items():
         line(f"  {label}: {n}")
