@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from fashion import Features, load_features
+from data.fashion import Features, load_features
 from peer_models import PeerModel, edge_heads, river_models, sklearn_models, transcribed
 from peer_report import Row, draw, tables
 from report import write_results, write_section

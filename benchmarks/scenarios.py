@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fashion import encode_grey, read_idx
+from data.fashion import encode_grey, read_idx
 
 from edge_cl.assets import shipped_bundle
 from edge_cl.bench import bench

@@ -21,7 +21,7 @@ DRAWING_SIZE = 256
 JPEG_QUALITY = 85
 
 YAW_LIMIT = 1.1
-"""A clip starts at most this far from the front of the object, in radians."""
+"""A clip starts at most this far from the front of the object, in radians, unless said."""
 
 TURN_STEP = (0.15, 0.35)
 """Range of the turn between two frames, in radians."""
@@ -34,7 +34,13 @@ def load_furniture(furniture: Furniture) -> Mesh:
 
 
 def film(
-    mesh: Mesh, key: str, session: Session, *, frames: int, seed: int
+    mesh: Mesh,
+    key: str,
+    session: Session,
+    *,
+    frames: int,
+    seed: int,
+    yaw_limit: float = YAW_LIMIT,
 ) -> Iterator[Image.Image]:
     """Yield the frames of one clip.
 
@@ -42,7 +48,7 @@ def film(
     or removing a model leaves the pictures of all others as they were.
     """
     rng = np.random.default_rng([seed, zlib.crc32(key.encode()), zlib.crc32(session.name.encode())])
-    yaw = rng.uniform(-YAW_LIMIT, YAW_LIMIT)
+    yaw = rng.uniform(-yaw_limit, yaw_limit)
     step = rng.uniform(*TURN_STEP) * rng.choice([-1, 1])
     pitch = rng.uniform(*session.pitch)
     fill = rng.uniform(*session.fill)

@@ -42,13 +42,16 @@ def read_split(package_root: Path, split: str) -> tuple[Bytes, Bytes]:
     labels : (n,) uint8, index into `CLASSES`.
     """
     stem = package_root / DATA_FOLDER / FILE_PREFIXES[split]
-    pictures = _read_idx(stem.with_name(f"{stem.name}-images-idx3-ubyte.gz"))
-    labels = _read_idx(stem.with_name(f"{stem.name}-labels-idx1-ubyte.gz"))
+    pictures = read_idx(stem.with_name(f"{stem.name}-images-idx3-ubyte.gz"))
+    labels = read_idx(stem.with_name(f"{stem.name}-labels-idx1-ubyte.gz"))
     return pictures, labels
 
 
-def _read_idx(path: Path) -> Bytes:
-    data = gzip.decompress(path.read_bytes())
+def read_idx(path: Path) -> Bytes:
+    """Read one IDX file of unsigned bytes, packed if its name ends in ``.gz``."""
+    data = path.read_bytes()
+    if path.suffix == ".gz":
+        data = gzip.decompress(data)
     zero, element_type, dimensions = struct.unpack_from(">HBB", data)
     if zero != 0 or element_type != UNSIGNED_BYTE:
         raise ValueError(f"expected an IDX file of unsigned bytes, got another header in {path}")
