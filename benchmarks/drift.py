@@ -258,7 +258,7 @@ def _memory(gamma: Sequence[float]) -> str:
 def _draw(outcomes: dict[str, Outcome]) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 3.4), layout="constrained")
+    figure = Figure(figsize=(7.5, 3.8), layout="constrained")
     axes = figure.subplots()
     styles = {
         PLANS[0].name: ("0.6", "--"),
@@ -272,7 +272,7 @@ def _draw(outcomes: dict[str, Outcome]) -> None:
         axes.plot(MONTHS, found.auc, line, color=colour, marker="o", markersize=3, label=label)
     axes.set_ylabel("area under the ROC curve")
     axes.set_title("Late flights of 2013, each day predicted the night before", fontsize=10)
-    axes.legend(fontsize=8, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(PICTURE, dpi=130)
 

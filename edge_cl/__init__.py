@@ -18,18 +18,24 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BackendError",
+    "BalancedRidgeOptions",
     "Bundle",
     "BundleError",
     "EdgeCLError",
+    "Estimate",
+    "FeCAMOptions",
     "ForgetError",
     "InputError",
+    "KalmanOptions",
     "LDAOptions",
     "Learner",
     "Lesson",
     "MissingExtraError",
     "NearestMeanOptions",
     "Prediction",
+    "Regressor",
     "RidgeOptions",
+    "Smoother",
     "SourceError",
     "StateError",
     "Status",
@@ -40,13 +46,19 @@ __all__ = [
 ]
 
 _HOME = {
+    "BalancedRidgeOptions": "edge_cl.heads",
     "Bundle": "edge_cl.bundle",
+    "Estimate": "edge_cl.regressor",
+    "FeCAMOptions": "edge_cl.heads",
+    "KalmanOptions": "edge_cl.heads",
     "LDAOptions": "edge_cl.heads",
     "Learner": "edge_cl.learner",
     "Lesson": "edge_cl.results",
     "NearestMeanOptions": "edge_cl.heads",
     "Prediction": "edge_cl.results",
+    "Regressor": "edge_cl.regressor",
     "RidgeOptions": "edge_cl.heads",
+    "Smoother": "edge_cl.smoothing",
     "Status": "edge_cl.results",
     "features_bundle": "edge_cl.sensor",
     "open_bundle": "edge_cl.bundle",
@@ -65,10 +77,19 @@ if TYPE_CHECKING:
         StateError,
         StorageError,
     )
-    from edge_cl.heads import LDAOptions, NearestMeanOptions, RidgeOptions
+    from edge_cl.heads import (
+        BalancedRidgeOptions,
+        FeCAMOptions,
+        KalmanOptions,
+        LDAOptions,
+        NearestMeanOptions,
+        RidgeOptions,
+    )
     from edge_cl.learner import Learner
+    from edge_cl.regressor import Estimate, Regressor
     from edge_cl.results import Lesson, Prediction, Status
     from edge_cl.sensor import features_bundle
+    from edge_cl.smoothing import Smoother
 
 
 def __getattr__(name: str) -> Any:

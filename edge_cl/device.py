@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
@@ -78,7 +79,7 @@ class Needs:
     """What a learner with `d` features and `k` classes holds and moves.
 
     state_bytes : of the snapshot on disk.
-    memory_bytes : of moments, ridge and undo history, without Python and the network.
+    memory_bytes : of moments, head and undo history, without Python and the network.
     learn_bytes : read or written in memory by one lesson with the ridge head, at least.
     """
 
@@ -97,34 +98,48 @@ class Needs:
         return self.learn_bytes / (2e3 * fast), self.learn_bytes / (2e3 * slow)
 
 
-def learner_needs(d: int, k: int) -> Needs:
-    """Return the needs of a ridge learner after the first lessons."""
+def learner_needs(d: int, k: int, *, statistics: Sequence[str] = ()) -> Needs:
+    """Return the needs of a learner after the first lessons, ridge or a head of its size.
+
+    Parameters
+    ----------
+    statistics : what its head needs besides (`Promise.statistics`). With "scatter" there is a
+        matrix for each class, and another one where the head holds each inverse, as FeCAM does.
+    """
     if d < 1 or k < 0:
         raise InputError(f"expected d >= 1 and k >= 0, got d={d}, k={k}")
     f64 = 8
     rows = 64 * d * f64  # waiting rows of the moments; as many pending rows of the head
     history = 256 * d * 2
     triangle = d * (d + 1) // 2 * f64
+    squares = d * k * f64 if "squares" in statistics else 0
+    matrices = k if "scatter" in statistics else 0
     return Needs(
         d=d,
         k=k,
-        state_bytes=triangle + 2 * d * k * f64 + history,
-        memory_bytes=2 * d * d * f64 + 2 * d * k * f64 + 2 * rows + history,
+        state_bytes=(1 + matrices) * triangle + 2 * d * k * f64 + squares + history,
+        memory_bytes=(2 + 2 * matrices) * d * d * f64
+        + 2 * d * k * f64
+        + squares
+        + 2 * rows
+        + history,
         learn_bytes=triangle + rows + 3 * d * k * f64,
     )
 
 
-def refuse_oversized(d: int) -> None:
+def refuse_oversized(d: int, *, matrices: int = 0) -> None:
     """Raise InputError where the matrices of `d` features cannot fit into this machine.
 
-    Counted are the six of d x d that solving ridge or LDA holds at its peak. Where the system
-    does not tell what is free, nothing is refused.
+    Counted are the six of d x d that solving ridge or LDA holds at its peak, and `matrices`
+    more. Where the system does not tell what is free, nothing is refused.
     """
-    needed, free = 6 * 8 * d * d, _available_bytes()
+    needed, free = (6 + matrices) * 8 * d * d, _available_bytes()
     if free is not None and needed > free:
         raise InputError(
             f"{d} features need {needed / 1e9:.1f} GB to learn with, {free / 1e9:.1f} GB are free",
-            hint="take a smaller map, or none",
+            hint="take a smaller map, or a head that keeps no matrix for each class"
+            if matrices
+            else "take a smaller map, or none",
         )
 
 

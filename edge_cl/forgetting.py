@@ -91,6 +91,10 @@ class Memory(Protocol):
     def nbytes(self) -> int:
         """Memory held besides the moments, in bytes."""
 
+    @property
+    def recent(self) -> int:
+        """How many of the newest samples, forgotten ones apart, can still be taken back."""
+
     def add(self, q: I16, y: I64) -> bool:
         """Add samples, see `Moments.add`; say whether others left: then heads must `refresh`."""
 
@@ -166,6 +170,10 @@ class _Kept:
     def __init__(self, moments: Moments) -> None:
         self.moments = moments
 
+    @property
+    def recent(self) -> int:
+        return self.moments.samples
+
     def add(self, q: I16, y: I64) -> bool:
         self.moments.add(q, y)
         return False
@@ -196,6 +204,10 @@ class _Halved:
     @property
     def nbytes(self) -> int:
         return 8 * len(self._digests)
+
+    @property
+    def recent(self) -> int:
+        return len(self._digests)
 
     def add(self, q: I16, y: I64) -> bool:
         q, y = self._checked(q, y)

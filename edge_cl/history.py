@@ -54,6 +54,11 @@ class History:
         q = np.stack([self._samples[-1 - i][0] for i in range(count)])
         return q, np.array([self._samples[-1 - i][1] for i in range(count)], np.int64)
 
+    def keep(self, count: int) -> None:
+        """Remove all but the newest `count` samples; those before cannot be taken back."""
+        while len(self) > count:
+            self._samples.popleft()
+
     def drop(self, count: int) -> None:
         """Remove the newest `count` samples."""
         for _ in range(count):

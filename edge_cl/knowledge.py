@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edge_cl.arrays import F64, I16, I64
 from edge_cl.contest import BLOCK, Contest
+from edge_cl.device import refuse_oversized
 from edge_cl.errors import EdgeCLError, ForgetError, InputError, StateError
 from edge_cl.forgetting import Forgetting, memory
 from edge_cl.heads import Head, HeadOptions, build_head
@@ -89,6 +90,7 @@ class Knowledge:
         if not all(label in names for label in labels):
             names = names.copy()
         y = np.array([names.index(label) for label in labels], np.int64)
+        self._refuse_oversized(names)
         with self._changing():
             for i, rows in enumerate(self._blocks(len(q))):
                 if self.contest:
@@ -104,6 +106,7 @@ class Knowledge:
                         head.refresh()
                     else:
                         head.update(q[rows], y[rows], +1)
+            self.history.keep(self._memory.recent)
         return self._promoted()
 
     def undo(self, count: int) -> tuple[str, ...]:
@@ -134,6 +137,7 @@ class Knowledge:
         self._require_moments("merge")
         names = self.labels.copy()
         y = np.array([names.index(label) for label in labels], np.int64)
+        self._refuse_oversized(names)
         with self._changing():
             self._memory.merge(moments, y)
             self.changes += 1
@@ -269,6 +273,12 @@ class Knowledge:
                     f"{described(options)} depends on the order of samples: it cannot {verb}",
                     hint="another head can, from the same state: edge-cl use ridge",
                 )
+
+    def _refuse_oversized(self, names: Labels) -> None:
+        """Refuse new classes where each has matrices and these would not fit."""
+        new = len(names) - len(self.labels)
+        if new and "scatter" in self.moments.statistics:
+            refuse_oversized(self.moments.d, matrices=2 * new)  # its sum, and an inverse
 
     def _mask(self, among: Sequence[str]) -> NDArray[np.bool_]:
         if isinstance(among, str):

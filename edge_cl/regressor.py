@@ -213,7 +213,10 @@ class Regressor:
         ------
         StateError : the file is damaged, too new, or belongs to another encoder.
         """
-        header, tensors = unseal(Path(path), _Header)
+        try:
+            header, tensors = unseal(Path(path), _Header, version=1)
+        except FileNotFoundError:
+            raise StateError(f"cannot read {os.fspath(path)}: there is no such file") from None
         opened = find_bundle(bundle, None)[0]
         manifest, runtime, precision = opened.manifest, None, None
         for spec in manifest.encoders:
@@ -278,7 +281,7 @@ def _one(i: int) -> slice:
 
 class _Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     kind: Literal["regressor"] = "regressor"
-    format_version: Literal[1] = 1
+    format_version: int = 1
     encoder_sha256: str
     encoder_name: str
     map: MapSpec

@@ -14,14 +14,12 @@ journal of single events can come to stand behind it.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from edge_cl import files
@@ -30,11 +28,11 @@ from edge_cl.errors import StateError, StorageError
 from edge_cl.features import MapSpec
 from edge_cl.forgetting import Everything, Forgetting
 from edge_cl.heads import HeadOptions
+from edge_cl.sealed import seal, unseal
 
 __all__ = ["FORMAT_VERSION", "TENSORS", "Saved", "StateHeader", "Store"]
 
 FORMAT_VERSION = 1
-MAX_HEADER_BYTES = 64 << 20  # 100,000 labels of 200 characters, escaped
 TENSORS = {"n", "Q", "G", "undo_q", "undo_y"}  # of every state; parts of others have a dot
 
 
@@ -99,12 +97,13 @@ class Store:
         StateError : it is damaged, or of a format this version does not know.
         """
         try:
-            data = self.snapshot.read_bytes()
+            header, tensors = unseal(self.snapshot, StateHeader, version=FORMAT_VERSION)
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise StateError(f"cannot read {self.snapshot}: {error.strerror}") from error
-        return _decode(data, str(self.snapshot))
+        if not tensors.keys() >= TENSORS:
+            held = f"{self.snapshot} holds the tensors {sorted(tensors)}"
+            raise StateError(f"{held}, which is not a state")
+        return Saved(header=header, tensors=tensors)
 
     def save(self, saved: Saved) -> None:
         """Replace the snapshot, whole or not at all.
@@ -114,7 +113,7 @@ class Store:
         StorageError : the disk refused; the old snapshot is still there.
         """
         self.refuse_unwritable()
-        files.write_atomically(self.snapshot, _encode(saved), mode=0o600)
+        files.write_atomically(self.snapshot, seal(saved.header, saved.tensors), mode=0o600)
 
     def load_bundle(self) -> Bundle | None:
         """Return the bundle kept with the state, or None where the shipped one is meant."""
@@ -160,76 +159,3 @@ def _locked(folder: Path) -> int:
             hint="end it first, or give this one a folder of its own",
         ) from None
     return descriptor
-
-
-def _encode(saved: Saved) -> bytes:
-    from safetensors.numpy import save
-
-    header = msgspec.json.encode(saved.header, order="sorted").decode()
-    tensors = {name: np.ascontiguousarray(a) for name, a in saved.tensors.items()}
-    # One entry: safetensors writes several in an order that changes from run to run
-    return save(tensors, {"edge_cl": f"{_digest(header, tensors)} {header}"})
-
-
-def _decode(data: bytes, where: str) -> Saved:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    damaged = f"{where} is damaged"
-    hint = "restore it from a copy, or start anew in another folder"
-    length = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or length > min(MAX_HEADER_BYTES, len(data) - 8):
-        raise StateError(f"{damaged}: it is cut short", hint=hint)
-    try:
-        entry = msgspec.json.decode(data[8 : 8 + length], type=_Preamble).metadata.edge_cl
-        tensors = load(data)
-    except (
-        msgspec.MsgspecError,
-        SafetensorError,
-        RecursionError,
-        KeyError,
-        ValueError,
-        TypeError,
-    ) as error:
-        raise StateError(f"{damaged}: {error}", hint=hint) from error
-    digest, _, text = entry.partition(" ")
-    if digest != _digest(text, tensors):
-        raise StateError(f"{damaged}: its digest does not match", hint=hint)
-    header = _decode_header(text, where)
-    if not tensors.keys() >= TENSORS:
-        raise StateError(f"{where} holds the tensors {sorted(tensors)}, which is not a state")
-    return Saved(header=header, tensors=tensors)
-
-
-class _Metadata(msgspec.Struct):
-    edge_cl: str
-
-
-class _Preamble(msgspec.Struct):
-    metadata: _Metadata = msgspec.field(name="__metadata__")
-
-
-class _Version(msgspec.Struct):
-    format_version: int
-
-
-def _decode_header(text: str, where: str) -> StateHeader:
-    try:
-        version = msgspec.json.decode(text, type=_Version).format_version
-        if version != FORMAT_VERSION:
-            raise StateError(
-                f"{where} has format {version}, this edge-cl reads {FORMAT_VERSION}",
-                hint="update edge-cl",
-            )
-        return msgspec.json.decode(text, type=StateHeader)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise StateError(f"{where}: the header does not fit: {error}") from error
-
-
-def _digest(header: str, tensors: dict[str, NDArray[Any]]) -> str:
-    digest = hashlib.sha256(header.encode())
-    for name in sorted(tensors):
-        a = tensors[name]
-        digest.update(f"|{name}|{a.dtype.str}|{a.shape}|".encode())
-        digest.update(np.ascontiguousarray(a).data if a.size else b"")
-    return digest.hexdigest()

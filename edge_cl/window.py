@@ -52,6 +52,11 @@ class Sliding:
         """Memory held besides the moments, in bytes."""
         return sum(block.nbytes for block in self._blocks)
 
+    @property
+    def recent(self) -> int:
+        """See `Memory.recent`."""
+        return self.moments.samples
+
     def add(self, q: I16, y: I64) -> bool:
         """See `Memory.add`."""
         q, y = self._checked(q, y)

@@ -25,6 +25,7 @@ CASES = {
     "lda-ensemble": LDAOptions(members=3),
     "lda-ensemble-total": LDAOptions(members=2, shrinkage=0.01, covariance="total", absolute=0.1),
     "ridge-strong": RidgeOptions(ridge=50.0),
+    "ridge-simplex": RidgeOptions(targets="simplex"),
     "kalman-still": KalmanOptions(forgetting=1.0),
     "kalman-call": KalmanOptions(clock="call"),
     "kalman-fast": KalmanOptions(forgetting=0.7, ridge=5.0, noise=0.1),

@@ -21,6 +21,7 @@ LAYERS = [
     "stopwatch",
     "arrays",
     "files",
+    "sealed",
     "specs",
     "blas",
     "interrupts",

@@ -77,6 +77,7 @@ def test_a_saved_learner_goes_on_forgetting(tmp_path, forgetting):
 def test_what_has_left_cannot_be_taken_back_and_what_is_in_can(forgetting):
     learner = taught(forgetting)
     before = learner.moments()
+    assert learner.status.undoable == (20 if forgetting == "halve:25" else 40)
     for refused in (
         lambda: learner.forget(X[3], NAMES[3]),
         lambda: learner.undo(60),

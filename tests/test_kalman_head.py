@@ -206,6 +206,17 @@ def test_with_the_clock_of_calls_what_was_known_the_night_before_is_calibrated(r
     assert loss["call"] < math.log(2) + 0.01
 
 
+def test_where_a_call_is_a_sample_the_clocks_agree(rng):
+    q, y = blobs(rng, 400)
+    one, other = (Follower(KalmanOptions(forgetting=0.9, clock=c), 12) for c in ("sample", "call"))
+    for i in range(len(q)):
+        for follower in (one, other):
+            follower.learn(q[i : i + 1], y[i : i + 1])
+    assert_allclose(other.scores(q), one.scores(q), atol=1e-9)
+    assert math.isclose(other.head.alpha, one.head.alpha, rel_tol=1e-6)
+    assert one.head.alpha != 8.0
+
+
 def test_a_class_that_is_absent_fades(rng):
     gamma, n = 0.98, 100
     follower = Follower(KalmanOptions(forgetting=gamma, ridge=1.0), 4)

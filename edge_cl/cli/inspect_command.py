@@ -18,6 +18,7 @@ EXAMPLES = """
   edge-cl inspect encoder.edgecl
   edge-cl inspect encoder.edgecl --parity     run its encoder and compare with the float model
   edge-cl inspect --device raspberry-pi-5     what a learner needs there
+  edge-cl inspect --device raspberry-pi-5 --head fecam --classes 20
 """
 
 
@@ -41,9 +42,10 @@ def inspect(
     ] = 0.95,
     device: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A board: what a ridge learner needs there"),
+        typer.Option(metavar="NAME", help="A board: what a learner needs there"),
     ] = None,
     classes: Annotated[int, typer.Option(min=1, help="Of --device: how many")] = 100,
+    head: Annotated[str, typer.Option(metavar="NAME", help="Of --device: which head")] = "ridge",
     runtime: options.Runtime = None,
     precision: options.Precision = None,
     as_json: options.Json = False,
@@ -59,7 +61,7 @@ def inspect(
 
     bundle = bundle or shipped_bundle()
     opened = open_bundle(bundle)
-    needs = _needs(opened, device, classes) if device else []
+    needs = _needs(opened, device, classes, head) if device else []
     cosine = _parity(opened, runtime, precision) if parity else None
     if as_json:
         fields: dict[str, Any] = {
@@ -112,16 +114,19 @@ def _print(bundle: Bundle, path: Path, cosine: tuple[float, float] | None) -> No
     pairs(rows)
 
 
-def _needs(bundle: Bundle, device: str, classes: int) -> list[tuple[str, object]]:
-    """Return what a ridge learner needs on a board, as lines."""
+def _needs(bundle: Bundle, device: str, classes: int, head: str) -> list[tuple[str, object]]:
+    """Return what a learner needs on a board, as lines."""
     from edge_cl.device import learner_needs, load_profile
+    from edge_cl.heads import head_options
 
     profile = load_profile(device)
-    needs = learner_needs(bundle.manifest.embedding.d, classes)
+    kept = head_options(head).promise.statistics
+    needs = learner_needs(bundle.manifest.embedding.d, classes, statistics=kept)
     least, most = needs.learn_ms(profile)
     sizes = ", ".join(f"{size:g}" for size in profile.memory.sizes_gb)
     return [
         ("device", f"{profile.name} ({profile.cores} {profile.core}, {sizes} GB)"),
+        ("head", head),
         ("classes", classes),
         ("memory of the learner", f"{needs.memory_bytes / 1e6:.1f} MB, Python and network apart"),
         ("state on disk", f"{needs.state_bytes / 1e6:.1f} MB"),

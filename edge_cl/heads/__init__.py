@@ -96,14 +96,4 @@ def build_head(
     """
     if missing := set(options.promise.statistics) - moments.statistics.keys():
         raise InputError(f"expected moments that keep {', '.join(sorted(missing))} for this head")
-    if isinstance(options, RidgeOptions):
-        return Ridge(moments, options, scale=scale, mean_square_norm=mean_square_norm)
-    if isinstance(options, LDAOptions):
-        return LDA(moments, options, scale=scale)
-    if isinstance(options, KalmanOptions):
-        return Kalman(moments, options, scale=scale, mean_square_norm=mean_square_norm)
-    if isinstance(options, BalancedRidgeOptions):
-        return BalancedRidge(moments, options, scale=scale, mean_square_norm=mean_square_norm)
-    if isinstance(options, FeCAMOptions):
-        return FeCAM(moments, options)
-    return NearestMean(moments, options)
+    return options.build(moments, scale=scale, mean_square_norm=mean_square_norm)

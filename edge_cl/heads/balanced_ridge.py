@@ -96,6 +96,10 @@ class BalancedRidgeOptions(msgspec.Struct, frozen=True, kw_only=True, tag="ridge
         """What holds for the head."""
         return Promise(statistics=_STATISTICS[self.method])
 
+    def build(self, moments: Moments, *, scale: float, mean_square_norm: float) -> BalancedRidge:
+        """Return the head with these options."""
+        return BalancedRidge(moments, self, scale=scale, mean_square_norm=mean_square_norm)
+
 
 class BalancedRidge:
     """Ridge over `moments` with classes weighed alike; features are q·`scale`."""

@@ -13,7 +13,7 @@ is, and useful δ lie between 0 and 1e-2: on five stationary classes of 20 featu
 goes to δ = 1.3, a memory of one sample. (2) is the same ascent with the step ρ(δ + δ₀)/r:
 relative to δ, so that any order of magnitude is found, and free of the data's units; clipped,
 so that one outlier does not pass for drift. On those classes δ stays below 1e-4, and after a
-permutation of their labels it is above 1e-3 within 200 samples.
+permutation of their labels it is above 1e-3 within 400 samples.
 
 Two limits of looking at the last transition only. Where σ² is learned too, slow drift passes in
 part for noise: in simulation a true δ of 1e-3 is found as 3e-4, and as 1e-3 where σ² is given.

@@ -57,7 +57,7 @@ class FeCAMOptions(msgspec.Struct, frozen=True, kw_only=True, tag="fecam"):
     """How the covariances are kept invertible and comparable.
 
     diagonal, off_diagonal : α₁ and α₂ of (2), 0 <= α₂ <= α₁.
-    times : how often (2) is applied.
+    times : how often (2) is applied; twice serves classes of few samples, once those of many.
     correlation : whether (3) is; otherwise R_c = Σ'_c.
     unit : whether (4) compares unit vectors; otherwise v = x - μ_c.
     """
@@ -81,6 +81,10 @@ class FeCAMOptions(msgspec.Struct, frozen=True, kw_only=True, tag="fecam"):
     def promise(self) -> Promise:
         """What holds for the head."""
         return Promise(statistics=("scatter",))
+
+    def build(self, moments: Moments, *, scale: float, mean_square_norm: float) -> FeCAM:
+        """Return the head with these options."""
+        return FeCAM(moments, self)
 
 
 class FeCAM:

@@ -114,6 +114,10 @@ class LDAOptions(msgspec.Struct, frozen=True, kw_only=True, tag="lda"):
         """What holds for the head."""
         return Promise(statistics=("norms",) if self.shrinkage == "ledoit-wolf" else ())
 
+    def build(self, moments: Moments, *, scale: float, mean_square_norm: float) -> LDA:
+        """Return the head with these options."""
+        return LDA(moments, self, scale=scale)
+
 
 class LDA:
     """Linear discriminant analysis over `moments`, whose features are q·`scale`.

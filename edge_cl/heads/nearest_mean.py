@@ -43,7 +43,7 @@ from edge_cl.heads.stored import stored
 from edge_cl.moments import Moments
 
 # Cosines of one encoder differ by tenths, centred ones by more; softmax wants units
-_SHARPNESS = {"cosine": 20.0, "centred-cosine": 12.0}
+_SHARPNESS = {"cosine": 40.0, "centred-cosine": 15.0}
 
 
 class NearestMeanOptions(msgspec.Struct, frozen=True, kw_only=True, tag="ncm"):
@@ -61,6 +61,10 @@ class NearestMeanOptions(msgspec.Struct, frozen=True, kw_only=True, tag="ncm"):
     def promise(self) -> Promise:
         """What holds for the head."""
         return Promise()
+
+    def build(self, moments: Moments, *, scale: float, mean_square_norm: float) -> NearestMean:
+        """Return the head with these options."""
+        return NearestMean(moments, self)
 
 
 class NearestMean:

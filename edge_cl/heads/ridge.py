@@ -46,6 +46,7 @@ from edge_cl.heads.background import BackgroundSolve, Renewal
 from edge_cl.heads.masked import mask_unseen, simplex_projection
 from edge_cl.heads.protocol import Promise, Scorer
 from edge_cl.heads.ridge_solution import FEW, Problem, Rows, Solution, count
+from edge_cl.heads.simplex import simplex_scores
 from edge_cl.heads.stored import stored
 from edge_cl.moments import Moments
 
@@ -55,26 +56,36 @@ _AGE = {"double": 1 << 16, "single": 1 << 13}  # samples before (1) is due; docs
 
 
 class RidgeOptions(msgspec.Struct, frozen=True, kw_only=True, tag="ridge"):
-    """Which penalty, and how the inverse is kept.
+    """Which penalty, how the inverse is kept, and what a class is coded as.
 
     ridge : λ in squared feature units, > 0; None stands for 0.3·E‖x‖² of the bundle.
     inverse : "double", or "single": half the memory of the inverse and a faster lesson, W
         within 1e-4 of exact instead of 1e-8; where λ is too small for that, double serves.
+    targets : "one-hot", or "simplex": the k classes seen as vertices equally far apart
+        (`edge_cl.heads.simplex`). The answer is the same; scores are centred and stretched by
+        k/(k-1), and probabilities are surer by as much.
     """
 
     ridge: float | None = None
     inverse: Literal["double", "single"] = "double"
+    targets: Literal["one-hot", "simplex"] = "one-hot"
 
     def __post_init__(self) -> None:
         if self.ridge is not None and not (math.isfinite(self.ridge) and self.ridge > 0.0):
             raise InputError(f"expected ridge to be a positive number, got {self.ridge}")
         if self.inverse not in _AGE:
             raise InputError(f"expected inverse double or single, got {self.inverse!r}")
+        if self.targets not in ("one-hot", "simplex"):
+            raise InputError(f"expected targets one-hot or simplex, got {self.targets!r}")
 
     @property
     def promise(self) -> Promise:
         """What holds for the head."""
         return Promise()
+
+    def build(self, moments: Moments, *, scale: float, mean_square_norm: float) -> Ridge:
+        """Return the head with these options."""
+        return Ridge(moments, self, scale=scale, mean_square_norm=mean_square_norm)
 
 
 class Ridge:
@@ -92,6 +103,7 @@ class Ridge:
         self._moments = moments
         self.ridge = DEFAULT_RIDGE * mean_square_norm if options.ridge is None else options.ridge
         self.renewal: Renewal | None = None
+        self._code = simplex_scores if options.targets == "simplex" else mask_unseen
         self._lambda = self.ridge / scale**2
         self._single = mean_square_norm / scale**2 if options.inverse == "single" else None
         self._age_limit = _AGE[options.inverse]
@@ -142,8 +154,8 @@ class Ridge:
             self._swap()
 
     def scores(self, q: I16) -> F64:
-        """See `Head.scores`. Estimates of P(class | x), not confined to [0, 1]."""
-        return mask_unseen(q.astype(np.float64) @ self._weights(), self._moments.n)
+        """See `Head.scores`. Estimates of P(class | x), or (2) of `simplex`; not in [0, 1]."""
+        return self._code(q.astype(np.float64) @ self._weights(), self._moments.n)
 
     def probabilities(self, scores: F64, q: I16) -> F64:
         """See `Head.probabilities`. The distribution nearest to the scores."""
@@ -151,8 +163,8 @@ class Ridge:
 
     def frozen(self) -> Scorer:
         """See `Head.frozen`."""
-        W, n = self._weights().copy(), self._moments.n.copy()
-        return lambda q: mask_unseen(q.astype(np.float64) @ W, n)
+        W, n, code = self._weights().copy(), self._moments.n.copy(), self._code
+        return lambda q: code(q.astype(np.float64) @ W, n)
 
     def tensors(self) -> dict[str, F64]:
         """See `Head.tensors`."""

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 from safetensors.numpy import load, save
 
-from edge_cl.store import _digest
+from edge_cl.sealed import digest
 
 
 def taken_apart(data):
@@ -18,7 +18,7 @@ def taken_apart(data):
 
 def put_together(header, tensors):
     text = msgspec.json.encode(header, order="sorted").decode()
-    return save(tensors, {"edge_cl": f"{_digest(text, tensors)} {text}"})
+    return save(tensors, {"edge_cl": f"{digest(text, tensors)} {text}"})
 
 
 def forgeries(data):
