@@ -73,22 +73,28 @@ def _libraries() -> list[Any]:
     return list(ThreadpoolController().select(user_api="blas").lib_controllers)
 
 
-def add_outer_products(G: F64 | F32, x: F64 | F32, weight: float = 1.0) -> None:
+def add_outer_products(
+    G: F64 | F32, x: F64 | F32, weight: float = 1.0, *, mirror: bool = True
+) -> None:
     """Add weight·xᵀx to the symmetric matrix G (d, d) in place; x is (n, d), of G's dtype.
 
     Half the products are computed, d n (d + 128) operations; both triangles get the same bits.
+    Without `mirror` the upper one is left as it was, until `mirror_lower` is called: that is a
+    quarter of the time for 64 rows.
     """
     with one_thread():
         _add_to_lower(G, x, weight)
-    _mirror_lower(G)
+    if mirror:
+        mirror_lower(G)
 
 
-def add_integer_products(G: F64, q: I16 | F64, sign: int) -> None:
+def add_integer_products(G: F64, q: I16 | F64, sign: int, *, mirror: bool = True) -> None:
     """Add sign·qᵀq to the symmetric matrix G (d, d) in place, exactly; q (n, d) holds integers.
 
     Where a column's sum of squares stays below 2²⁴, so does every partial sum of every product
     (Cauchy-Schwarz): float32 has room for all of them, and is twice as fast. Rows that are too
-    large for that go in float64, exact below 2⁵³. Both triangles get the same bits.
+    large for that go in float64, exact below 2⁵³. Both triangles get the same bits, or only
+    the lower one is brought up to date, as in `add_outer_products`.
     """
     single = np.asarray(q, np.float32)  # |q| <= 2047: exact
     parts = math.ceil(_peak(single) / _EXACT_IN_SINGLE)
@@ -102,7 +108,8 @@ def add_integer_products(G: F64, q: I16 | F64, sign: int) -> None:
                 x = single[start : start + size]
                 fits = _peak(x) <= _EXACT_IN_SINGLE
                 _add_to_lower(G, x if fits else x.astype(np.float64), sign)
-    _mirror_lower(G)
+    if mirror:
+        mirror_lower(G)
 
 
 def _add_to_lower(G: F64 | F32, x: F64 | F32, weight: float) -> None:
@@ -123,7 +130,7 @@ def _scaled(product: F64 | F32, weight: float) -> F64 | F32:
     return product
 
 
-def _mirror_lower(G: F64 | F32) -> None:
+def mirror_lower(G: F64 | F32) -> None:
     """Copy the lower triangle to the upper one, in tiles that stay in the first-level cache."""
     for start in range(_TILE, len(G), _TILE):
         rows = slice(start, start + _TILE)

@@ -109,7 +109,8 @@ def learner_needs(d: int, k: int, *, statistics: Sequence[str] = ()) -> Needs:
     if d < 1 or k < 0:
         raise InputError(f"expected d >= 1 and k >= 0, got d={d}, k={k}")
     f64 = 8
-    rows = 64 * d * f64  # waiting rows of the moments; as many pending rows of the head
+    waiting = 256 * d * 2  # rows of the moments
+    pending = 64 * d * f64  # rows of the head
     history = 256 * d * 2
     triangle = d * (d + 1) // 2 * f64
     squares = d * k * f64 if "squares" in statistics else 0
@@ -121,9 +122,10 @@ def learner_needs(d: int, k: int, *, statistics: Sequence[str] = ()) -> Needs:
         memory_bytes=(2 + 2 * matrices) * d * d * f64
         + 2 * d * k * f64
         + squares
-        + 2 * rows
+        + waiting
+        + pending
         + history,
-        learn_bytes=triangle + rows + 3 * d * k * f64,
+        learn_bytes=triangle + pending + 3 * d * k * f64,
     )
 
 

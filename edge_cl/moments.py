@@ -28,7 +28,7 @@ import numpy as np
 
 from edge_cl import arrays, kernels
 from edge_cl.arrays import F64, I16, I64
-from edge_cl.blas import add_integer_products, one_thread
+from edge_cl.blas import add_integer_products, mirror_lower, one_thread
 from edge_cl.errors import ForgetError, InputError, StateError
 from edge_cl.halving import halve_products, halved_classes
 from edge_cl.plausible import GRID_MAX, integers, possible, scatter_rounding, trace
@@ -38,7 +38,7 @@ __all__ = ["GRID_MAX", "MAX_SAMPLES", "Moments", "scatter_rounding"]
 
 MAX_SAMPLES = 1 << 31
 
-_BLOCK = 64  # rows that wait before they enter G together
+_BLOCK = 256  # rows that wait before they enter G together
 _BATCH = 1024  # rows converted to float64 at a time
 _NOT_AMONG = "the sample is not among those learned for this class"
 
@@ -60,8 +60,9 @@ class Moments:
         self._n: I64 = np.zeros(0, np.int64)
         self._Q: F64 = np.zeros((0, d))
         self._G: F64 = np.zeros((d, d))
+        self._mirrored = True  # whether the upper triangle of _G is up to date as well
         self._k = 0
-        self._block: F64 = np.zeros((_BLOCK, d))
+        self._block: I16 = np.zeros((_BLOCK, d), np.int16)
         self._signs: F64 = np.zeros(_BLOCK)
         self._waiting = 0
         self._kept: dict[str, Statistic] = {name: statistic(name, d) for name in statistics}
@@ -85,6 +86,9 @@ class Moments:
     def G(self) -> F64:  # noqa: N802
         """Sum of outer products, shape (d, d), symmetric. A view: do not write."""
         self._fold()
+        if not self._mirrored:
+            mirror_lower(self._G)
+            self._mirrored = True
         return self._G
 
     @property
@@ -300,8 +304,8 @@ class Moments:
     def _merge(self, other: Moments, classes: I64, sign: int) -> None:
         np.add.at(self.n, classes, sign * other.n)
         np.add.at(self.Q, classes, sign * other.Q)
-        self._fold()
-        self._G += sign * other.G
+        mine = self.G
+        mine += sign * other.G
         self.saturated += sign * other.saturated
 
     def _merge_kept(self, other: Moments, classes: I64, sign: int) -> None:
@@ -328,23 +332,24 @@ class Moments:
         np.add.at(self._n, y, sign)
         self.saturated += sign * _at_the_rail(q)
         for start in range(0, len(q), _BATCH):
-            part = slice(start, start + _BATCH)
-            x = q[part].astype(np.float64)
-            kernels.add_rows(q[part], y[part], sign, self._Q)  # (2)
-            if self._waiting + len(x) > _BLOCK:
+            part, labels = q[start : start + _BATCH], y[start : start + _BATCH]
+            kernels.add_rows(part, labels, sign, self._Q)  # (2)
+            if self._waiting + len(part) > _BLOCK:
                 self._fold()
-            if len(x) > _BLOCK:
-                add_integer_products(self._G, x, sign)  # (3)
+            if len(part) > _BLOCK:
+                add_integer_products(self._G, part, sign, mirror=False)  # (3)
+                self._mirrored = False
             else:
-                rows = slice(self._waiting, self._waiting + len(x))
-                self._block[rows], self._signs[rows] = x, sign
-                self._waiting += len(x)
+                rows = slice(self._waiting, self._waiting + len(part))
+                self._block[rows], self._signs[rows] = part, sign
+                self._waiting += len(part)
 
     def _fold(self) -> None:
         x, signs = self._block[: self._waiting], self._signs[: self._waiting]
         for sign in (+1, -1):
             if (signs == sign).any():
-                add_integer_products(self._G, x[signs == sign], sign)  # (3)
+                add_integer_products(self._G, x[signs == sign], sign, mirror=False)  # (3)
+                self._mirrored = False
         self._waiting = 0
 
 

@@ -38,7 +38,7 @@ import numpy as np
 
 from edge_cl import kernels
 from edge_cl.arrays import F32, F64
-from edge_cl.blas import add_outer_products, one_thread
+from edge_cl.blas import add_outer_products, mirror_lower, one_thread
 from edge_cl.heads.triangular import invert_lower
 
 PENDING = 64  # rows of A before they enter P₀
@@ -73,6 +73,7 @@ class FollowedInverse:
         self._w: F64 = np.empty(PENDING)
         self._rows = 0
         self._g: F64 = np.empty(d)
+        self._mirrored = True  # whether the upper triangle is up to date as well
         self.worn = False
 
     @property
@@ -115,6 +116,7 @@ class FollowedInverse:
         """
         if self._rows and not self._fold():
             return None
+        self._mirror()
         with one_thread():
             B = np.asarray(self._typed(x) @ self._P, np.float64)
             S = B @ x.T
@@ -135,9 +137,17 @@ class FollowedInverse:
         for sign in (+1.0, -1.0):
             if (w == sign).any():
                 rows = A if (w == sign).all() else A[w == sign]
-                add_outer_products(self._P, self._typed(rows), -sign)  # (1)
+                add_outer_products(self._P, self._typed(rows), -sign, mirror=False)  # (1)
+                self._mirrored = False
+        if kernels.BACKEND == "numpy":  # which reads both triangles; the others one
+            self._mirror()
         self._rows = 0
         return self._sound()
+
+    def _mirror(self) -> None:
+        if not self._mirrored:
+            mirror_lower(self._P)
+            self._mirrored = True
 
     def _sound(self) -> bool:
         """See whether P₀ is worn, and whether its precision still suffices."""
