@@ -28,8 +28,8 @@ _WAYS = {
     "default": "default",
     "gcv": "GCV",
     "by group": "by group",
-    "best left out": "best of the sweep, left-out groups",
-    "best tested": "best of the sweep, test rows",
+    "best left out": "best left out",
+    "best tested": "best tested",
 }
 
 
@@ -66,7 +66,6 @@ def tables(
         _not_run(rows),
         _precisions(rows, sizes),
         _choices(ridge),
-        _within(ridge),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -165,37 +164,26 @@ def _choices(ridge: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     lines = []
     for stream, ways in ridge.items():
         cells = [
-            f"{way['ridge']:.2g}: {_points(way['left_out'])}, {_points(way['test'])}"
-            for way in ways.values()
+            f"{ways[way]['ridge']:.2g}: {_points(ways[way]['left_out'])}, "
+            f"{_points(ways[way]['test'])}"
+            for way in _WAYS
         ]
-        lines.append([stream, *cells])
+        chosen, best = ways["by group"], ways["best left out"]
+        gain = ", ".join(_signed(100 * (chosen[by] - best[by])) for by in ("left_out", "test"))
+        lines.append([stream, *cells, gain])
     return (
         "λ of ridge in units of E‖x‖², by how it was chosen: accuracy on groups of the learned "
-        "samples left out in turn (B: sessions; C: tenths of the objects), and when tested:\n\n"
-    ) + table(["λ: left out, tested", *_WAYS.values()], lines)
-
-
-def _within(ridge: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    """Say how far the choice by group is from the best of the sweep, at worst."""
-    if not ridge:
-        return ""
-
-    def lost(by: str) -> dict[str, float]:
-        return {s: 100 * (w["best left out"][by] - w["by group"][by]) for s, w in ridge.items()}
-
-    left_out, test = lost("left_out"), lost("test")
-    first, second = max(left_out, key=left_out.__getitem__), max(test, key=test.__getitem__)
-    return (
-        "The λ chosen by group against the best λ of the sweep on left-out groups: at worst "
-        f"{left_out[first]:.1f} points less on left-out groups ({first}), "
-        f"{test[second]:.1f} points less on the test rows ({second})."
-    )
+        "samples left out in turn (B: sessions; C: tenths of the objects), and when tested. The "
+        "last column compares λ by group with the best of a sweep on the same groups, in "
+        "points:\n\n"
+    ) + table(["λ: left out, tested", *_WAYS.values(), "by group - best left out"], lines)
 
 
 def draw(rows: Sequence[Row], sizes: Mapping[str, Sequence[int]], path: Path) -> None:
     """Write the picture: accuracy of each head, a panel a stream, int8 dots and fp32 rings.
 
-    Both after learning at once, which for a function of the sums is the same as in any order.
+    Both after learning in one call, shuffled; for a function of the sums any order is the same.
+    What lies beyond the left edge is written there.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -220,12 +208,12 @@ def _panel(axes: Any, rows: Sequence[Row], heads: Sequence[str]) -> None:
     for line in range(len(heads)):
         axes.axhspan(line - 0.5, line + 0.5, color="#f4f4f4" if line % 2 else "white", lw=0)
     known = [row for row in rows if "at once" in row.accuracy]
-    seen = [
-        row.accuracy[how] for row in known for how in ("at once", "fp32") if how in row.accuracy
-    ]
-    room = 0.06 * (max(seen, default=1.0) - min(seen, default=0.0)) + 0.005
-    left, right = min(seen, default=0.0) - room, max(seen, default=1.0) + room
-    axes.set_xlim(left, right)
+    # what depends on the order may lie anywhere: it does not set the scale
+    steady = [row.accuracy for row in known if row.from_moments]
+    shown = [found[how] for found in steady for how in _SHOWN if how in found] or [0, 1]
+    room = 0.06 * (max(shown) - min(shown)) + 0.005
+    left = min(shown) - room
+    axes.set_xlim(left, max(shown) + room)
     for row in known:
         maps = [other.map for other in known if other.head == row.head]
         y = heads.index(row.head) + (maps.index(row.map) - (len(maps) - 1) / 2) * 0.2
@@ -234,22 +222,20 @@ def _panel(axes: Any, rows: Sequence[Row], heads: Sequence[str]) -> None:
         if "fp32" in row.accuracy:
             axes.scatter(row.accuracy["fp32"], y, s=60, fc="none", ec=colour, lw=1, zorder=4)
         if not row.from_moments and "by class" in row.accuracy:
-            _mark_order(axes, row.accuracy["by class"], y, colour, left)
+            axes.scatter(row.accuracy["by class"], y, s=40, marker="x", color=colour, zorder=5)
+        beyond = [
+            f"{sign} at {_points(row.accuracy[how])}"
+            for how, sign in (("at once", "$\\bullet$"), ("by class", "$\\times$"))
+            if how in row.accuracy and row.accuracy[how] < left
+        ]
+        across = axes.get_yaxis_transform()
+        text = "\n".join(beyond)
+        axes.text(0.02, y, text, fontsize=8, color=colour, va="center", transform=across)
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_locator(_ticks())
     axes.xaxis.set_major_formatter("{x:g}")
-
-
-def _mark_order(axes: Any, accuracy: float, y: float, colour: str, left: float) -> None:
-    """Mark the accuracy class after class of a head that depends on the order."""
-    if accuracy >= left:
-        axes.scatter(accuracy, y, s=40, marker="x", color=colour, zorder=5)
-        return
-    text = f"$\\times$ at {_points(accuracy)}"
-    across = axes.get_yaxis_transform()
-    axes.text(0.02, y, text, fontsize=8, color=colour, va="center", transform=across)
 
 
 def _ticks() -> Any:

@@ -6,11 +6,12 @@
 Fashion-MNIST (20,000 pictures learned, 10,000 asked) and four protocols of the SH3D stream
 (`data/protocols.py`). The int8 features of the shipped encoder are learned one by one, class
 after class and shuffled, with some questions on the way, and in one call; at the end the three
-must answer alike. The fp32 features of the same network are learned in one call. Streams and
-features are built once and kept in the cache. Heads are those of `edge_cl.heads.HEADS`, and all
-presets, with their defaults. Heads that are a function of n, Q and G alone go behind four maps,
-the others, which take more memory or time, behind the identity only. It writes results, tables
-and picture; it takes some twenty minutes, and ten more to build streams and features.
+must answer alike. The fp32 features of the same network are learned in one call. One call is
+shuffled too, for heads that depend on the order. Heads are those of `edge_cl.heads.HEADS`, and
+all presets, with their defaults. Heads that are a function of n, Q and G alone go behind four
+maps, the others, which take more memory or time, behind the identity only. Streams and features
+are built once and kept in the cache. It writes results, tables and picture; it takes some
+twenty minutes, and ten more to build streams and features.
 """
 
 from __future__ import annotations
@@ -215,8 +216,10 @@ def _rows(
 def _at_once(
     heads: dict[str, HeadOptions], stream: Stream, to_grid: FeatureMap
 ) -> dict[str, Follower]:
-    q, q_test = to_grid(stream.x), to_grid(stream.x_test)
-    return taught(heads, q, stream.y, q_test, to_grid=to_grid, batch=len(q), budget=BUDGET)
+    rows = stream.orders()["shuffled"]
+    q, q_test = to_grid(stream.x[rows]), to_grid(stream.x_test)
+    y, whole = stream.y[rows], len(rows)
+    return taught(heads, q, y, q_test, to_grid=to_grid, batch=whole, budget=BUDGET)
 
 
 def _row(

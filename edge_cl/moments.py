@@ -354,4 +354,4 @@ class Moments:
 
 
 def _at_the_rail(q: I16) -> int:
-    return int((np.abs(q) == GRID_MAX).sum())
+    return int(np.count_nonzero(np.abs(q) == GRID_MAX))
