@@ -94,7 +94,7 @@ def choices_of_ridge(data: Sessions) -> Iterator[tuple[str, dict[str, list[float
         known = {"scale": to_grid.scale, "mean_square_norm": unit}
         taught = data.session != data.tested
         groups = {
-            str(group): data.moments(to_grid, data.session == group)
+            str(group): (to_grid(data.x[data.session == group]), data.y[data.session == group])
             for group in np.unique(data.session[taught])
         }
         by_group = choose_ridge_by_group(groups, **known)

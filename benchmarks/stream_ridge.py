@@ -40,15 +40,14 @@ def choices(stream: Stream, protocol: str, to_grid: FeatureMap) -> dict[str, Cho
     q, y, unit = to_grid(stream.x), stream.y, to_grid.mean_square_norm
     q_test, y_test = to_grid(stream.x_test[asked]), stream.y_test[asked]
     known: dict[str, Any] = {"scale": to_grid.scale, "mean_square_norm": unit}
-    groups = {str(g): _sums(q, y, group == g) for g in np.unique(group)}
-    everything = _sums(q, y, np.ones(len(q), np.bool_))
+    groups = {str(g): (q[group == g], y[group == g]) for g in np.unique(group)}
+    everything = _sums(q, y)
     candidates = np.append(default_candidates(unit), DEFAULT_RIDGE * unit)
     shifts = candidates / to_grid.scale**2
 
     hits = np.zeros(len(candidates))
-    for name, sums in groups.items():
-        rows = group == int(name)
-        hits += _hits(everything, sums, q[rows], y[rows], shifts)
+    for left_q, left_y in groups.values():
+        hits += _hits(everything, _sums(left_q, left_y), left_q, left_y, shifts)
     left_out = hits / len(q)
     nothing = Moments(everything.d)
     test = _hits(everything, nothing, q_test, y_test, shifts) / len(q_test)
@@ -70,10 +69,10 @@ def choices(stream: Stream, protocol: str, to_grid: FeatureMap) -> dict[str, Cho
     }
 
 
-def _sums(q: I16, y: I64, rows: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Moments:
+def _sums(q: I16, y: I64) -> Moments:
     moments = Moments(q.shape[1])
     moments.grow(int(y.max()) + 1)
-    moments.add(q[rows], y[rows])
+    moments.add(q, y)
     return moments
 
 

@@ -123,18 +123,27 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=default_cache(), help="default: %(default)s")
     parser.add_argument("--precisions", type=Path, help="a bundle with the fp32 ONNX encoder")
     parser.add_argument("--only", help="names that contain this; nothing is written")
+    parser.add_argument("--ridge", action="store_true", help="measure λ anew, keep the rest")
     parser.add_argument("--redraw", action="store_true", help="measure nothing, use the results")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
+    kept: dict[str, Any] = {}
+    if arguments.redraw or arguments.ridge:
+        kept = json.loads(arguments.out.read_text(encoding="utf-8"))["results"]["streams"]
     if arguments.redraw:
-        _show(json.loads(arguments.out.read_text(encoding="utf-8"))["results"]["streams"])
+        _show(kept)
         return 0
     with threadpool_limits(1):
-        results = _measure(arguments.cache, arguments.precisions, arguments.only)
+        if arguments.ridge:
+            shipped = open_bundle(shipped_bundle())
+            int8 = list(streams(arguments.cache, open_encoder(shipped, runtime="onnx", threads=1)))
+            results = kept | {"ridge": _ridge(int8, shipped.manifest.embedding)}
+        else:
+            results = _measure(arguments.cache, arguments.precisions, arguments.only)
     if arguments.only:
         return 0
     write_results(arguments.out, {"streams": results}, ["pillow"])
-    _show(json.loads(arguments.out.read_text(encoding="utf-8"))["results"]["streams"])
+    _show(results)
     return 0
 
 
@@ -160,18 +169,7 @@ def _measure(cache: Path, precisions: Path | None, only: str | None) -> dict[str
             print(f"{called}: {answers or row.not_run}; {row.seconds} s", flush=True)
         seconds[", ".join(stream.parts)] = round(time.perf_counter() - start, 1)
     start = time.perf_counter()
-    ridge = {
-        f"{name}, {text}": {
-            way: asdict(choice)
-            for way, choice in choices(
-                stream, name, feature_map(map_named(text), embedding)
-            ).items()
-        }
-        for stream in int8
-        for name in stream.parts
-        for text in MAPS
-        if name in _RIDGE_ON and not only
-    }
+    ridge = {} if only else _ridge(int8, embedding)
     seconds["choices of λ"] = round(time.perf_counter() - start, 1)
     return {
         "budget": asdict(BUDGET),
@@ -183,6 +181,21 @@ def _measure(cache: Path, precisions: Path | None, only: str | None) -> dict[str
         },
         "rows": [asdict(row) for row in rows],
         "ridge": ridge,
+    }
+
+
+def _ridge(int8: list[Stream], embedding: EmbeddingSpec) -> dict[str, dict[str, dict[str, float]]]:
+    return {
+        f"{name}, {text}": {
+            way: asdict(choice)
+            for way, choice in choices(
+                stream, name, feature_map(map_named(text), embedding)
+            ).items()
+        }
+        for stream in int8
+        for name in stream.parts
+        for text in MAPS
+        if name in _RIDGE_ON
     }
 
 

@@ -47,7 +47,7 @@ from edge_cl.resume import (
 from edge_cl.specs import described
 from edge_cl.stopwatch import Stopwatch
 from edge_cl.store import Saved, StateHeader, Store
-from edge_cl.tuning import group_moments
+from edge_cl.tuning import group_features
 
 __all__ = ["UNDO_DEPTH", "Learner"]
 
@@ -295,8 +295,8 @@ class Learner:
         Parameters
         ----------
         groups : name -> pairs of an input and its label. A group is a session, a place, a person:
-            what is alike inside and will be new in use. Nothing of it is learned or kept. One
-            group is encoded at a time, and d² numbers are held for each.
+            what is alike inside and will be new in use. Nothing of it is learned or kept; the
+            features of all groups are held meanwhile.
 
         Raises
         ------
@@ -305,7 +305,7 @@ class Learner:
         """
         self._require_ridge()
         choice = choose_ridge_by_group(
-            group_moments(self._pipeline, groups),
+            group_features(self._pipeline, groups),
             scale=self._pipeline.scale,
             mean_square_norm=self._pipeline.mean_square_norm,
         )

@@ -1,4 +1,4 @@
-"""Sums of groups of samples, for choosing λ by leaving groups out."""
+"""Groups of samples as grid features, for choosing λ by leaving groups out."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 from numpy.typing import ArrayLike
 
+from edge_cl.arrays import I16, I64
 from edge_cl.labels import Labels
-from edge_cl.moments import Moments
 from edge_cl.pipeline import Pipeline
 from edge_cl.stopwatch import Stopwatch
 
 Groups = Mapping[str, Iterable[tuple[ArrayLike, str]]]
 
 
-def group_moments(pipeline: Pipeline, groups: Groups) -> dict[str, Moments]:
-    """Return the moments of each group, class c the same class in all; nothing else is kept.
+def group_features(pipeline: Pipeline, groups: Groups) -> dict[str, tuple[I16, I64]]:
+    """Return grid features (n, d) and class indices (n,) of each group; class c is one in all.
 
     Raises
     ------
     InputError : an input or a label is not acceptable.
     """
-    names, sums = Labels(), {}
+    names, found = Labels(), {}
     for group, samples in groups.items():
         y: list[int] = []
         q = pipeline.grid(_inputs(samples, names, y), Stopwatch())
-        sums[group] = Moments(pipeline.d)
-        sums[group].add(q, np.array(y, np.int64))
-    return sums
+        found[group] = q, np.array(y, np.int64)
+    return found
 
 
 def _inputs(

@@ -79,14 +79,22 @@ def gcv(x, y, k, lam):
     return N * np.square(residual).sum() / (N - np.trace(H)) ** 2, np.trace(H)
 
 
-def held_out_error(x, y, group, k, lam):
-    """Σ ‖y - Wᵀx‖² over all samples, W fitted without the sample's own group."""
-    error = 0.0
+def held_out(x, y, group, k, lam):
+    """Ridge without the sample's own group: which samples it answers rightly, and Σ‖y - Wᵀx‖².
+
+    None, and not in the sum, where no other group has the class; answers are among the classes
+    that others have.
+    """
+    right, error = np.full(len(y), None), 0.0
     for g in np.unique(group):
         out = group == g
-        residual = one_hot(y[out], k) - x[out] @ ridge(x[~out], y[~out], k, lam)
-        error += np.square(residual).sum()
-    return error
+        seen = np.unique(y[~out])
+        scores = x[out] @ ridge(x[~out], y[~out], k, lam)[:, seen]
+        known = np.isin(y[out], seen)
+        right[np.flatnonzero(out)[known]] = (seen[scores.argmax(axis=1)] == y[out])[known]
+        residual = one_hot(y[out], k)[:, seen] - scores
+        error += np.square(residual[known]).sum()
+    return right, error
 
 
 def gacil(batches, d, k, lam, *, with_gain=True):

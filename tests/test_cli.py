@@ -170,7 +170,7 @@ def test_tuning_by_groups_changes_lambda_and_learns_nothing(call, taught):
     assert "(30 samples, 3 classes)" in call("status")[1]
     told = json.loads(call("tune", "--groups", "sessions", "--json")[1])
     assert f"head now: {told['head']}" == now
-    assert told["ridge"] == told["candidates"][int(np.argmin(told["error"]))]
+    assert told["accuracy"][told["candidates"].index(told["ridge"])] > max(told["accuracy"]) - 0.2
     assert told["groups"] == ["session-0.npz", "session-1.npz"]
 
 

@@ -17,6 +17,7 @@ from edge_cl.features import Identity
 from edge_cl.heads.group_choice import choose_ridge_by_group
 from edge_cl.learner import UNDO_DEPTH
 from edge_cl.pipeline import Pipeline
+from edge_cl.stopwatch import Stopwatch
 from edge_cl.store import Store
 
 D = 30
@@ -640,24 +641,24 @@ def test_tuning_by_group_uses_the_choice_and_learns_nothing(tmp_path):
         choice = learner.tune_by_group(halves())
         assert learner.moments() == before
         assert learner.status.head == f"ridge(ridge={choice.ridge})"
-        assert list(choice.error_of_group) == ["session 0", "session 1"]
+        assert list(choice.accuracy_of_group) == ["session 0", "session 1"]
         scores = learner.scores(X)
     assert_allclose(scores, taught(head=RidgeOptions(ridge=choice.ridge)).scores(X))
     with Learner.open(tmp_path / "s") as again:
         assert_array_equal(again.scores(X), scores)
 
 
-def test_tuning_by_group_is_that_of_the_sums_of_the_groups():
-    sums = {}
-    for name, pairs in halves().items():
-        part = Learner.open(bundle=BUNDLE)
-        part.learn_many(*zip(*sorted(pairs, key=lambda pair: pair[1]), strict=True))
-        sums[name] = part.moments()
+def test_tuning_by_group_is_that_of_the_features_of_the_groups():
+    learner = taught()
+    y = np.array([sorted(set(NAMES)).index(name) for name in NAMES])
+    q = learner._pipeline.grid(X, Stopwatch())
     expected = choose_ridge_by_group(
-        sums, scale=part._pipeline.scale, mean_square_norm=part._pipeline.mean_square_norm
+        {f"session {i}": (q[i::2], y[i::2]) for i in range(2)},
+        scale=learner._pipeline.scale,
+        mean_square_norm=learner._pipeline.mean_square_norm,
     )
-    choice = taught().tune_by_group(halves())
-    assert_allclose(choice.error, expected.error)
+    choice = learner.tune_by_group(halves())
+    assert_allclose(choice.accuracy, expected.accuracy)
     assert choice.ridge == expected.ridge
 
 

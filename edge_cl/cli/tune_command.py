@@ -42,8 +42,9 @@ def tune(
     are independent of each other. Frames of one video, or pictures of one session, are not: their
     neighbours give the answer away.
 
-    With --groups, the strength with which each group is answered best by the others. Its pictures
-    are only used to choose: they are not learned, and may be those that were.
+    With --groups, the strength with which each group is answered best by the others; of those that
+    answer equally well, the greatest. The pictures are only used to choose: they are not learned,
+    and may be those that were.
     """
     sources = _sources(groups) if groups is not None else {}
     choices = Choices(bundle=bundle)
@@ -58,8 +59,8 @@ def tune(
             fields = {
                 "ridge": choice.ridge,
                 "candidates": choice.candidates.tolist(),
-                "error": choice.error.tolist(),
-                "groups": list(choice.error_of_group),
+                "accuracy": choice.accuracy.tolist(),
+                "groups": list(choice.accuracy_of_group),
                 "unseen": choice.unseen,
             }
         found = learner.status
