@@ -83,6 +83,7 @@ class Regressor:
             outputs,
             ridge=ridge / pipeline.scale**2,
             forgetting=options.forgetting,
+            shortest=options.shortest_memory(pipeline.d),
             noise="each" if options.noise == "learn" else options.noise,
         )
         self._centre: F64 = np.zeros(outputs)  # c of (1)

@@ -199,6 +199,19 @@ def drift_of(x, Y):
     return np.array(deltas)
 
 
+def test_a_memory_shorter_than_allowed_is_not_learned(rng):
+    """Weights that are new after a few samples, and hardly any noise."""
+    shortest = 50.0
+    bounded, free = (KalmanFilter(4, 2, ridge=1e-2, **o) for o in ({"shortest": shortest}, {}))
+    W = rng.normal(size=(4, 2))
+    for x in rng.normal(size=(3000, 4)):
+        W = 0.8 * W + 0.6 * rng.normal(size=W.shape)
+        for following in (bounded, free):
+            following.learn(x, x @ W)
+    assert 1 / (1 - free.drift.gamma**2) < 10
+    assert 1 / (1 - bounded.drift.gamma**2) == pytest.approx(shortest)
+
+
 def test_no_drift_is_found_in_a_stationary_stream(rng):
     assert np.median(drift_of(*permuted(rng, 6000, 6000))[1000:]) < 1e-4
 

@@ -65,7 +65,8 @@ _LARGEST = 20.0  # |log α|
 class KalmanOptions(msgspec.Struct, frozen=True, kw_only=True, tag="kalman"):
     """How fast weights drift, how large they are, how noisy labels or values are.
 
-    forgetting : γ in [0, 1] a sample, or "learn". 1 forgets nothing.
+    forgetting : γ in [0, 1] a sample, or "learn": then not faster than `shortest_memory`. 1
+        forgets nothing.
     ridge : λ in squared feature units, > 0: the noise's variance over that of a weight before
         any sample. None stands for 0.3·E‖x‖² of the bundle, as for ridge.
     clock : what time is measured in. With "sample" γ is that of one sample, and several in one
@@ -94,6 +95,13 @@ class KalmanOptions(msgspec.Struct, frozen=True, kw_only=True, tag="kalman"):
     def promise(self) -> Promise:
         """What holds for the head."""
         return Promise(from_moments=False)
+
+    def shortest_memory(self, d: int) -> float:
+        """Return the least memory 1/(1 - γ²), in ticks of the clock, that learning γ may choose.
+
+        4 d samples; a call may hold any number of them, so there it is one.
+        """
+        return 4.0 * d if self.clock == "sample" else 1.0
 
     def build(self, moments: Moments, *, scale: float, mean_square_norm: float) -> Kalman:
         """Return the head with these options."""
@@ -239,6 +247,7 @@ class Kalman:
             int(np.flatnonzero(n)[-1]) + 1 if n.any() else 0,
             ridge=self._lambda,
             forgetting=options.forgetting,
+            shortest=options.shortest_memory(self._moments.d),
             noise="shared" if options.noise == "learn" else options.noise,
         )
 

@@ -63,6 +63,7 @@ class KalmanFilter:
     d : features, finite float64, in any unit; `ridge` is in its square.
     ridge : λ > 0, the noise's variance over that of a weight.
     forgetting : γ in [0, 1], or "learn".
+    shortest : the least memory 1/(1 - γ²) that may be learned, in transitions.
     noise : σ² > 0; or "shared", one of all outputs, or "each", one for each, from the data.
 
     Attributes
@@ -78,10 +79,12 @@ class KalmanFilter:
         *,
         ridge: float,
         forgetting: float | Literal["learn"] = "learn",
+        shortest: float = 1.0,
         noise: float | Literal["shared", "each"] = "shared",
     ) -> None:
         self._given = None if forgetting == "learn" else float(forgetting)
-        self.drift = DriftRate(self._given)
+        self._shortest = shortest
+        self.drift = DriftRate(self._given, shortest=shortest)
         self.covariance = DriftingCovariance(d, 1.0 / ridge)
         self._noise = noise
         self._M: F64 = np.zeros((d, outputs))
@@ -201,7 +204,7 @@ class KalmanFilter:
         known = 0.0 <= count <= _NOISE_MEMORY and (t["energy"] >= 0.0).all()
         if not (known and _SMALLEST <= m <= 1.0):
             raise StateError("the filter's scalars are not those of any filter")
-        found = DriftRate(self._given)
+        found = DriftRate(self._given, shortest=self._shortest)
         found.restore((drift[0], drift[1], drift[2]))
         self.covariance.restore({name: a for name, a in tensors.items() if name not in own})
         self._M, self._energy = t["M"].copy(), t["energy"].copy()
