@@ -202,7 +202,9 @@ def drift_of(x, Y):
 def test_a_memory_shorter_than_allowed_is_not_learned(rng):
     """Weights that are new after a few samples, and hardly any noise."""
     shortest = 50.0
-    bounded, free = (KalmanFilter(4, 2, ridge=1e-2, **o) for o in ({"shortest": shortest}, {}))
+    bounded, free = (
+        KalmanFilter(4, 2, ridge=0.1, noise=0.05, **o) for o in ({"shortest": shortest}, {})
+    )
     W = rng.normal(size=(4, 2))
     for x in rng.normal(size=(3000, 4)):
         W = 0.8 * W + 0.6 * rng.normal(size=W.shape)
