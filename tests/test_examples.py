@@ -13,6 +13,7 @@ SAYS = {
     "03_forget_on_request.py": "as if it had never been learned: True",
     "04_two_devices.py": "sums equal, bit for bit: True",
     "05_own_frames.py": "new: mug",
+    "06_drift_and_numbers.py": "at 50 degrees it says",
 }
 
 

@@ -258,17 +258,3 @@ def test_after_warm_up_a_lesson_compiles_nothing():
 def test_an_unknown_backend_is_named():
     _, complaint = run_lesson("cuda")
     assert "BackendError: EDGE_CL_KERNELS must be numba or numpy, got 'cuda'" in complaint
-
-
-@pytest.mark.slow
-def test_the_heads_hold_their_laws_on_numpy_kernels():
-    here = os.path.dirname(__file__)
-    files = [os.path.join(here, f"test_{n}.py") for n in ("moments", "head_contract", "ridge")]
-    out = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", *files],
-        env={**os.environ, "EDGE_CL_KERNELS": "numpy"},
-        cwd=os.path.dirname(here),
-        capture_output=True,
-        text=True,
-    )
-    assert out.returncode == 0, out.stdout[-2000:]

@@ -24,8 +24,8 @@ where no data come. For a stream that shows one class after the other, γ must b
 
 γ is learned for what comes one step of the clock ahead. Where labels come late, that is not the
 next sample: successive flights of a day are late together, so a filter whose clock is the
-flight learns to remember ten, and knows little of the next day (AUC .58; ridge .70). With the
-day's flights in one call and `clock="call"` it remembers years (AUC .70, least loss).
+flight forgets as fast as it may, and knows little of the next day (AUC .62; ridge .70). With
+the day's flights in one call and `clock="call"` it remembers years (AUC .70, least loss).
 
 From the moments alone the head is ridge with γ = 1: W = (G + λI)⁻¹Q, P = (G + λI)⁻¹, and
 Σ e²/s = N - tr(QᵀW) (3) for the noise. So a state that was learned with another head goes on
