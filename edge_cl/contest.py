@@ -109,7 +109,13 @@ class Contest:
         """
         m = len(self._right)
         tensors = stored(tensors, {"tested": (1,), "right": (m,), "better": (m, m)})
-        if any((a < 0).any() for a in tensors.values()):
+        tested, right, better = tensors["tested"][0], tensors["right"], tensors["better"]
+        most = (1.0 + 1e-9) / (1.0 - _FADING)
+        if (
+            any((a < 0).any() for a in tensors.values())
+            or tested > most
+            or (right > tested * (1 + 1e-9)).any()
+            or (better > right[:, None] * (1 + 1e-9)).any()
+        ):
             raise StateError("the tally of the compared heads is not one")
-        self._tested = float(tensors["tested"][0])
-        self._right, self._better = tensors["right"].copy(), tensors["better"].copy()
+        self._tested, self._right, self._better = float(tested), right.copy(), better.copy()

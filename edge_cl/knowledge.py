@@ -17,12 +17,12 @@ from edge_cl.arrays import F64, I16, I64
 from edge_cl.contest import BLOCK, Contest
 from edge_cl.device import refuse_oversized
 from edge_cl.errors import EdgeCLError, ForgetError, InputError, StateError
-from edge_cl.forgetting import Forgetting, memory
+from edge_cl.forgetting import Everything, Forgetting, memory
 from edge_cl.heads import Head, HeadOptions, build_head
 from edge_cl.history import History
 from edge_cl.interrupts import interrupts_wait
 from edge_cl.labels import Labels
-from edge_cl.moments import Moments
+from edge_cl.moments import MAX_SAMPLES, Moments
 from edge_cl.specs import described
 
 Tensors = dict[str, NDArray[Any]]
@@ -91,10 +91,14 @@ class Knowledge:
             names = names.copy()
         y = np.array([names.index(label) for label in labels], np.int64)
         self._refuse_oversized(names)
+        self._refuse_too_many(len(q))
         with self._changing():
             for i, rows in enumerate(self._blocks(len(q))):
                 if self.contest:
                     self.contest.test(self._heads, q[rows], y[rows], self.moments.samples)
+                for options, head in zip(self.options, self._heads, strict=True):
+                    if not options.promise.from_moments:
+                        head.scores(q[:0])  # what it starts from must not hold these yet
                 left = self._memory.add(q[rows], y[rows])
                 if not i:
                     self.changes += 1
@@ -142,15 +146,25 @@ class Knowledge:
             self._memory.merge(moments, y)
             self.changes += 1
             self.labels = names
+            self.history.keep(self._memory.recent)
             for head in self._heads:
                 head.refresh()
             self._begin_block()
 
     def replace_head(self, options: HeadOptions) -> None:
-        """Let a head with other options serve in the place of the one that does."""
-        self.options = (options, *self.options[1:])
+        """Let a head with other options serve in the place of the one that does.
+
+        Those that are compared go on as they are; the tally begins anew.
+        """
+        kept = [
+            (other, head)
+            for other, head in zip(self.options[1:], self._heads[1:], strict=True)
+            if other != options
+        ]
+        self.options = (options, *(other for other, _ in kept))
+        self._heads = [self._built(options), *(head for _, head in kept)]
+        self.contest = Contest(len(self._heads)) if kept else None
         self.changes += 1
-        self._build()
 
     # -- answering --------------------------------------------------------------------------
 
@@ -235,12 +249,13 @@ class Knowledge:
 
         One part, unless heads are compared. Samples of one call have no order among them, and
         often come class by class, so that none would be a test of anything: they are mixed,
-        where all heads are indifferent to order.
+        where the heads and what is remembered are indifferent to order.
         """
         rows = np.arange(n)
         if self.contest is None or n <= BLOCK:
             return [rows]
-        if all(options.promise.from_moments for options in self.options):
+        in_any_order = all(options.promise.from_moments for options in self.options)
+        if in_any_order and isinstance(self.forgetting, Everything):
             rows = np.random.Generator(np.random.Philox(n)).permutation(rows)
         return [rows[start : start + BLOCK] for start in range(0, n, BLOCK)]
 
@@ -271,7 +286,7 @@ class Knowledge:
             if not options.promise.from_moments:
                 raise ForgetError(
                     f"{described(options)} depends on the order of samples: it cannot {verb}",
-                    hint="another head can, from the same state: edge-cl use ridge",
+                    hint="another head alone can, from the same state: edge-cl use ridge --alone",
                 )
 
     def _refuse_oversized(self, names: Labels) -> None:
@@ -279,6 +294,11 @@ class Knowledge:
         new = len(names) - len(self.labels)
         if new and "scatter" in self.moments.statistics:
             refuse_oversized(self.moments.d, matrices=2 * new)  # its sum, and an inverse
+
+    def _refuse_too_many(self, n: int) -> None:
+        """Refuse before the first part of a call what the moments would refuse at a later one."""
+        if isinstance(self.forgetting, Everything) and self.moments.samples + n > MAX_SAMPLES:
+            raise InputError(f"expected at most {MAX_SAMPLES} samples: beyond, sums would round")
 
     def _mask(self, among: Sequence[str]) -> NDArray[np.bool_]:
         if isinstance(among, str):

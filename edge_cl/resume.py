@@ -98,7 +98,8 @@ def chosen_heads(
     if head == "auto":
         first = before[0] if saved else head_options(AUTO[0])
         others = [head_options(name) for name in AUTO]
-        beside += tuple(options for options in others if type(options) is not type(first))
+        there = {type(options) for options in (first, *beside)}
+        beside += tuple(options for options in others if type(options) not in there)
     else:
         first = before[0] if head is None else head_options(head)
     auto = head == "auto" or (head is None and saved is not None and saved.auto)

@@ -119,6 +119,7 @@ class Sliding:
             block = self._block()
             try:
                 block.restore(own, self._size, last=i == count - 1)
+                block.refuse_classes(self.moments.k)
                 block.add_to(total)
             except (InputError, KeyError, TypeError) as error:
                 raise StateError(f"block {i} of the window is not a block: {error}") from error
@@ -181,6 +182,10 @@ class _Rows:
         self.add(q, arrays.class_indices(tensors["y"], len(q)))
         self.arrived = _stored_arrived(tensors["arrived"], len(q), size, last=last)
 
+    def refuse_classes(self, k: int) -> None:
+        if max(self._labels, default=-1) >= k:
+            raise StateError(f"a block of the window has classes beyond the {k} there are")
+
     def _samples(self) -> tuple[I16, I64]:
         q = np.array(self._rows, np.int16).reshape(-1, self._d)
         return q, np.array(self._labels, np.int64)
@@ -234,6 +239,10 @@ class _Sums:
         if len(self._digests) != self._moments.samples:
             raise StateError("a block of the window has another number of digests than samples")
         self.arrived = _stored_arrived(arrived, len(self._digests), size, last=last)
+
+    def refuse_classes(self, k: int) -> None:
+        if self._moments.k > k:
+            raise StateError(f"a block of the window has classes beyond the {k} there are")
 
 
 _Block = _Rows | _Sums

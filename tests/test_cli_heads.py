@@ -80,7 +80,7 @@ def test_a_mask_from_the_command_line(call, taught):
     assert code == 1
     assert "unknown label 'plate'" in err
     code, _, err = call("run", "test.npz", "--mode", "learn", "--among", "cup")
-    assert code == 1
+    assert code == 2
     assert "mode predict" in err
 
 

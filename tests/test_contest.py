@@ -91,4 +91,6 @@ def test_a_tally_is_kept_and_a_forged_one_refused():
         with pytest.raises(StateError):
             Contest(2).restore({**contest.tensors(), name: a - 1000})
         with pytest.raises(StateError):
+            Contest(2).restore({**contest.tensors(), name: a + 1000.1})
+        with pytest.raises(StateError):
             Contest(3).restore(contest.tensors())

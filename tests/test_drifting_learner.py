@@ -111,3 +111,55 @@ def test_a_kalman_head_forgets_at_its_own_pace_over_sums_that_halve():
 def test_a_kind_that_does_not_exist_is_refused(forgetting):
     with pytest.raises(InputError):
         Learner.open(bundle=BUNDLE, forgetting=forgetting)
+
+
+@pytest.mark.parametrize("forgetting", [*KINDS, "halve:8", "window:8:2"])
+def test_a_kalman_head_begins_anywhere_and_reopens_when_classes_have_left(tmp_path, forgetting):
+    with Learner.open(
+        tmp_path / "s", bundle=BUNDLE, head="kalman", forgetting=forgetting
+    ) as learner:
+        learner.learn_many(X[:30], NAMES[:30])
+        learner.learn(X[30], "last of all")
+        for i in range(31, 80):
+            learner.learn(X[i], "class 0")
+        scores = learner.scores(X)
+    one = Learner.open(bundle=BUNDLE, head="kalman", forgetting=forgetting)
+    for i in range(30):
+        one.learn(X[i], NAMES[i])
+    one.learn(X[30], "last of all")
+    one.learn_many(X[31:80], ["class 0"] * 49)
+    assert_allclose(one.scores(X), scores, atol=1e-8)
+    with Learner.open(tmp_path / "s") as again:
+        assert_array_equal(again.scores(X), scores)
+        assert again.predict(X[0]).label == "class 0" or forgetting in KINDS
+
+
+@pytest.mark.parametrize("forgetting", KINDS)
+def test_where_samples_leave_those_of_one_call_are_not_mixed(forgetting):
+    one = Learner.open(bundle=BUNDLE, compare=["ncm"], forgetting=forgetting)
+    one.learn_many(X[:96], NAMES[:96])
+    many = Learner.open(bundle=BUNDLE, compare=["ncm"], forgetting=forgetting)
+    for start in range(0, 96, 7):
+        part = slice(start, min(start + 7, 96))
+        many.learn_many(X[part], NAMES[part])
+    assert one.moments() == many.moments()
+    assert one.undo() == (NAMES[95],)
+
+
+def test_what_merging_halved_cannot_be_undone():
+    learner, other = taught("halve:8", 0, 6), taught("everything", 6, 12)
+    learner.merge(other)
+    assert learner.status.undoable == 0
+    with pytest.raises(ForgetError, match=r"undo 1\.\.0"):
+        learner.undo()
+
+
+def test_gcv_over_halved_sums_never_takes_a_lambda_that_fits_everything():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 161)
+    x = rng.normal(size=(3, 64))[y] + 1.5 * rng.normal(size=(161, 64))
+    learner = Learner.open(bundle=features_bundle(x), forgetting="halve:8")
+    for row, c in zip(x, y, strict=True):
+        learner.learn(row, str(c))
+    choice = learner.tune()
+    assert choice.degrees_of_freedom < learner.status.samples

@@ -313,6 +313,22 @@ def test_ten_thousand_interleaved_samples_stay_with_a_rebuild(options, d):
 
 @every_head
 @given(samples(), samples(max_n=5))
+def test_what_is_stored_does_not_change_while_it_is_written(options, first, later):
+    d = min(first[0].shape[1], later[0].shape[1])
+    parts = [(np.ascontiguousarray(q[:, :d]), y) for q, y in (first, later)]
+    follower = batch(options, *parts[0])
+    follower.scores(parts[0][0])
+    tensors = follower.head.tensors()
+    before = {name: a.copy() for name, a in tensors.items()}
+    for q, y in zip(*parts[1], strict=True):
+        follower.learn(q[None], np.array([y]))
+        follower.scores(q[None])
+    for name, a in tensors.items():
+        assert_array_equal(a, before[name])
+
+
+@every_head
+@given(samples(), samples(max_n=5))
 def test_a_frozen_head_answers_as_it_did(options, first, later):
     d = min(first[0].shape[1], later[0].shape[1])
     parts = [(np.ascontiguousarray(q[:, :d]), y) for q, y in (first, later)]

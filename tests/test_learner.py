@@ -582,7 +582,7 @@ def test_a_head_that_depends_on_order_takes_nothing_back(tmp_path, head):
         ):
             with pytest.raises(ForgetError, match="order") as caught:
                 refused()
-            assert "edge-cl use ridge" in caught.value.hint
+            assert "edge-cl use ridge --alone" in caught.value.hint
             assert everything(learner) == before
         scores = learner.scores(X)
     with Learner.open(tmp_path) as again:

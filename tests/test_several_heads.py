@@ -1,5 +1,7 @@
 """A learner with several heads over one set of moments, masks, and the likeliest few."""
 
+import threading
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -112,6 +114,77 @@ def test_forgetting_takes_a_sample_from_every_head():
         assert np.isneginf(serving.scores(X[:3])[:, -1]).all()
     assert learner.moments().samples == before.samples == 60
     assert_allclose(other.scores(X), learner.scores(X), atol=1e-8)
+
+
+def test_tuning_leaves_the_compared_heads_as_they_are():
+    learner = opened(compare=["kalman", "ncm"])
+    for x, name in zip(X, NAMES, strict=True):
+        learner.learn(x, name)
+    kalman = learner._knowledge._heads[1]
+    scores = kalman.scores(np.zeros((1, 12), np.int16) + 5)
+    learner.tune()
+    assert learner._knowledge._heads[1] is kalman
+    assert_array_equal(kalman.scores(np.zeros((1, 12), np.int16) + 5), scores)
+    assert learner.status.tested == 0
+
+
+def test_tuning_to_what_is_compared_leaves_one_of_the_two():
+    choice = opened()
+    choice.learn_many(X, NAMES)
+    ridge = choice.tune().ridge
+    learner = opened(compare=[RidgeOptions(ridge=ridge)])
+    learner.learn_many(X, NAMES)
+    learner.tune()
+    assert learner.status.compared == ()
+    assert learner.status.head == f"ridge(ridge={ridge})"
+
+
+def test_auto_once_more_adds_nothing(tmp_path):
+    with opened(tmp_path / "s") as learner:
+        learner.learn_many(X, NAMES)
+        learner.tune()
+    with opened(tmp_path / "s", head="auto") as learner:
+        before = learner.status
+    with opened(tmp_path / "s", head="lda") as learner:
+        pass
+    with opened(tmp_path / "s", head="auto") as again:
+        assert len(again.status.compared) == len(before.compared) == 3
+
+
+def test_too_many_samples_are_refused_before_the_first_of_them(monkeypatch):
+    learner = opened(compare=["ncm"])
+    learner.learn_many(X[:64], NAMES[:64])
+    before = learner.moments()
+    monkeypatch.setattr("edge_cl.knowledge.MAX_SAMPLES", 100)
+    with pytest.raises(InputError, match="at most 100 samples"):
+        learner.learn_many(X[64:128], ["new"] * 64)
+    assert learner.moments() == before
+    assert learner.status.undoable == 64
+    assert "new" not in learner.labels
+
+
+def test_saving_while_another_thread_learns_writes_whole_snapshots(tmp_path):
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(400, 128)).astype(np.float32)
+    with Learner.open(tmp_path / "s", bundle=features_bundle(x)) as learner:
+        learner.learn(x[0], "0")
+        stop = threading.Event()
+
+        def teach():
+            for i in range(10**6):
+                if stop.is_set():
+                    return
+                learner.learn(x[i % 400], str(i % 40))
+
+        teacher = threading.Thread(target=teach)
+        teacher.start()
+        try:
+            for _ in range(40):
+                learner.save()
+                Learner.open(tmp_path / "s", read_only=True).close()  # its digest holds
+        finally:
+            stop.set()
+            teacher.join()
 
 
 @pytest.mark.parametrize("compare", ["lda", ["no-such-head"], [3]])

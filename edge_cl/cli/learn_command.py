@@ -81,7 +81,7 @@ def learn(
     choices = Choices(
         bundle=bundle,
         head=head,
-        compare=compare,
+        compare=compare or None,
         feature_map=map_name,
         preset=preset,
         forgetting=forgetting,

@@ -79,7 +79,7 @@ def _open(state: Path, choices: Choices, *, read_only: bool) -> Learner:
         state,
         bundle=open_bundle(choices.bundle) if choices.bundle is not None else None,
         head=choices.head,
-        compare=choices.compare or None,
+        compare=choices.compare,
         feature_map=map_named(choices.feature_map) if choices.feature_map is not None else None,
         preset=choices.preset,
         forgetting=(

@@ -19,6 +19,7 @@ from edge_cl.cli.opening import Choices, open_existing, open_or_create
 from edge_cl.cli.output import contents, counted, json_line, note, note_serving, pairs
 from edge_cl.cli.predict_command import Top, show_event
 from edge_cl.cli.progress import progress
+from edge_cl.cli.usage import UsageError
 
 if TYPE_CHECKING:
     from edge_cl.results import Status
@@ -102,7 +103,7 @@ def run(
     choices = Choices(
         bundle=bundle,
         head=head,
-        compare=compare,
+        compare=compare or None,
         feature_map=map_name,
         preset=preset,
         forgetting=forgetting,
@@ -110,6 +111,8 @@ def run(
         precision=precision,
         threads=threads,
     )
+    if among and mode is not Mode.predict:
+        raise UsageError("--among is for mode predict: what is learned has a label")
     with _stopped_by_signals() as stop:
         samples = open_source(source, stop=stop, every=every, shuffle=shuffle)
         if mode is Mode.predict:

@@ -167,8 +167,11 @@ def merge(
 def use(
     head: Annotated[
         str,
-        typer.Argument(metavar="HEAD", show_default=False, help="ridge, lda, ncm or ncm-euclidean"),
+        typer.Argument(metavar="HEAD", show_default=False, help="A head (edge-cl heads), or auto"),
     ],
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Compare it with no other head any more")
+    ] = False,
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
     as_json: options.Json = False,
@@ -179,7 +182,7 @@ def use(
     """
     with open_existing(state, Choices(bundle=bundle), read_only=True) as learner:
         before = learner.status.head
-    choices = Choices(bundle=bundle, head=head)
+    choices = Choices(bundle=bundle, head=head, compare=[] if alone else None)
     with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
         found = learner.status
     if as_json:

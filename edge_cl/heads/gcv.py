@@ -72,7 +72,9 @@ def choose_ridge(
     shifted = g + candidates[:, None] / scale**2  # (m, d)
     rss = N - 2 * (a / shifted).sum(axis=1) + (g * a / shifted**2).sum(axis=1)  # (1)
     df = (g / shifted).sum(axis=1)  # (2)
-    gcv = N * np.maximum(rss, 0.0) / (N - df) ** 2  # (3); df < N for every λ > 0
+    # (3); df < N for every λ > 0, unless the sums were halved: then too weak a λ has no meaning
+    left = np.where(df < N, N - df, 1.0)
+    gcv = np.where(df < N, N * np.maximum(rss, 0.0) / left**2, np.inf)
     best = int(np.argmin(gcv))
     return RidgeChoice(
         ridge=float(candidates[best]),

@@ -212,7 +212,12 @@ class Kalman:
         """See `Head.restore`."""
         rest = dict(tensors)
         calibration = rest.pop("calibration", None)
-        following = self._empty(self._moments.n)
+        M, m = rest.get("M", np.zeros(0)), self._moments
+        # The last class may have lost its samples since: it keeps its output
+        outputs = M.shape[1] if M.ndim == 2 else 0
+        if not _classes_to(m.n) <= outputs <= m.k:
+            raise StateError(f"the head's weights {M.shape} do not fit {m.k} classes")
+        following = self._empty(outputs)
         following.restore(rest)
         if calibration is None or calibration.shape != (2,) or calibration.dtype != np.float64:
             raise StateError("the head's calibration is not two float64 numbers")
@@ -239,12 +244,11 @@ class Kalman:
             self._filter = self._from_moments(np.zeros((0, d), np.int16), np.zeros(0, np.int64))
         return self._filter
 
-    def _empty(self, n: F64 | I64) -> KalmanFilter:
-        """Return a filter with an output for each class up to the last that has samples."""
+    def _empty(self, outputs: int) -> KalmanFilter:
         options = self._options
         return KalmanFilter(
             self._moments.d,
-            int(np.flatnonzero(n)[-1]) + 1 if n.any() else 0,
+            outputs,
             ridge=self._lambda,
             forgetting=options.forgetting,
             shortest=options.shortest_memory(self._moments.d),
@@ -257,7 +261,7 @@ class Kalman:
         n, Q = m.n.astype(np.float64), m.Q.copy()
         np.subtract.at(n, y, 1.0)
         np.subtract.at(Q, y, x)
-        following = self._empty(n)
+        following = self._empty(_classes_to(n))
         if not n.any():
             return following
         n, Q = n[: following.outputs], Q[: following.outputs]
@@ -286,3 +290,8 @@ class Kalman:
         step = gradient / max(self._information, _INFORMATION)
         found = self._log_alpha + min(max(step, -_LARGEST_STEP), _LARGEST_STEP)
         self._log_alpha = min(max(found, -_LARGEST), _LARGEST)
+
+
+def _classes_to(n: F64 | I64) -> int:
+    """Return how many classes there are up to the last that has samples."""
+    return int(np.flatnonzero(n)[-1]) + 1 if n.any() else 0

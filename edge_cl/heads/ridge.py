@@ -168,7 +168,7 @@ class Ridge:
 
     def tensors(self) -> dict[str, F64]:
         """See `Head.tensors`."""
-        return {"W": self._weights()}
+        return {"W": self._weights().copy()}  # lessons change W in place
 
     def restore(self, tensors: dict[str, F64]) -> None:
         """See `Head.restore`."""
