@@ -97,7 +97,7 @@ def _side_by_side(
     batch: int,
     budget: Budget,
 ) -> dict[str, Follower]:
-    moments = Moments(q.shape[1], statistics=statistics) if statistics else Moments(q.shape[1])
+    moments = Moments(q.shape[1], statistics=statistics)
     followers = {name: _begin(options, moments, to_grid) for name, options in heads.items()}
     starts = range(0, len(y), batch)
     asks = {len(starts) * i // (_ASKS + 1) for i in range(1, _ASKS + 1)}

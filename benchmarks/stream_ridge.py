@@ -17,7 +17,7 @@ from edge_cl.arrays import F64, I16, I64
 from edge_cl.features import FeatureMap
 from edge_cl.heads.gcv import choose_ridge, default_candidates
 from edge_cl.heads.group_choice import choose_ridge_by_group
-from edge_cl.heads.ridge import DEFAULT_RIDGE
+from edge_cl.heads.penalty import DEFAULT_RIDGE
 from edge_cl.moments import Moments
 
 

@@ -22,7 +22,7 @@ from edge_cl.heads import Head, HeadOptions, build_head
 from edge_cl.history import History
 from edge_cl.interrupts import interrupts_wait
 from edge_cl.labels import Labels
-from edge_cl.moments import MAX_SAMPLES, Moments
+from edge_cl.moments import Moments
 from edge_cl.specs import described
 
 Tensors = dict[str, NDArray[Any]]
@@ -91,7 +91,8 @@ class Knowledge:
             names = names.copy()
         y = np.array([names.index(label) for label in labels], np.int64)
         self._refuse_oversized(names)
-        self._refuse_too_many(len(q))
+        if isinstance(self.forgetting, Everything):
+            self.moments.refuse_beyond(len(q))  # before the first of several parts
         with self._changing():
             for i, rows in enumerate(self._blocks(len(q))):
                 if self.contest:
@@ -294,11 +295,6 @@ class Knowledge:
         new = len(names) - len(self.labels)
         if new and "scatter" in self.moments.statistics:
             refuse_oversized(self.moments.d, matrices=2 * new)  # its sum, and an inverse
-
-    def _refuse_too_many(self, n: int) -> None:
-        """Refuse before the first part of a call what the moments would refuse at a later one."""
-        if isinstance(self.forgetting, Everything) and self.moments.samples + n > MAX_SAMPLES:
-            raise InputError(f"expected at most {MAX_SAMPLES} samples: beyond, sums would round")
 
     def _mask(self, among: Sequence[str]) -> NDArray[np.bool_]:
         if isinstance(among, str):

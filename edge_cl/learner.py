@@ -134,7 +134,7 @@ class Learner:
             header = saved.header if saved else None
             opened, keep = find_bundle(bundle, store)
             if header and runtime is None and precision is None:
-                runtime, precision = saved_encoder(opened, header)
+                runtime, precision = saved_encoder(opened, header.encoder_sha256)
             encoder = open_encoder(opened, runtime=runtime, precision=precision, threads=threads)
             if preset is not None:
                 head, feature_map = preset.head_for(opened.manifest.embedding), preset.map

@@ -39,7 +39,7 @@ __all__ = ["GRID_MAX", "MAX_SAMPLES", "Moments", "scatter_rounding"]
 MAX_SAMPLES = 1 << 31
 
 _BLOCK = 256  # rows that wait before they enter G together
-_BATCH = 1024  # rows converted to float64 at a time
+_BATCH = 1024  # rows at a time
 _NOT_AMONG = "the sample is not among those learned for this class"
 
 
@@ -113,8 +113,7 @@ class Moments:
         An index >= k adds the classes up to it. O(n d) time, and O(d²) once a block.
         """
         q, y = self._checked(q, y)
-        if self.samples + len(q) > MAX_SAMPLES:
-            raise InputError(f"expected at most {MAX_SAMPLES} samples: beyond, sums would round")
+        self.refuse_beyond(len(q))
         self.grow(int(y.max(initial=-1)) + 1)
         self._update(q, y, +1)
         self._update_kept(q, y, +1)
@@ -169,8 +168,7 @@ class Moments:
             samples that sums would round. Nothing has changed.
         """
         classes = self._mergeable(other, classes)
-        if self.samples + other.samples > MAX_SAMPLES:
-            raise InputError(f"expected at most {MAX_SAMPLES} samples: beyond, sums would round")
+        self.refuse_beyond(other.samples)
         self.grow(int(classes.max(initial=-1)) + 1)
         self._merge(other, classes, +1)
         self._merge_kept(other, classes, +1)
@@ -198,6 +196,11 @@ class Moments:
             self._merge_kept(other, classes, +1)  # the exact inverse
             raise ForgetError(_NOT_AMONG)
         self._merge(other, classes, -1)
+
+    def refuse_beyond(self, n: int) -> None:
+        """Raise InputError where there is no room for `n` samples more."""
+        if self.samples + n > MAX_SAMPLES:
+            raise InputError(f"expected at most {MAX_SAMPLES} samples: beyond, sums would round")
 
     def grow(self, k: int) -> None:
         """Make room for classes up to index k - 1."""

@@ -44,10 +44,10 @@ from edge_cl.errors import InputError, StateError
 from edge_cl.features import Identity, MapSpec, map_named
 from edge_cl.heads.kalman import KalmanOptions
 from edge_cl.heads.kalman_filter import KalmanFilter
-from edge_cl.heads.ridge import DEFAULT_RIDGE
+from edge_cl.heads.penalty import ridge_or_default
 from edge_cl.interrupts import interrupts_wait
 from edge_cl.pipeline import Pipeline
-from edge_cl.resume import find_bundle
+from edge_cl.resume import find_bundle, saved_encoder
 from edge_cl.sealed import seal, unseal
 from edge_cl.stopwatch import Stopwatch
 
@@ -76,7 +76,7 @@ class Regressor:
         self._pipeline = pipeline
         self._options = options
         norm = pipeline.mean_square_norm
-        ridge = DEFAULT_RIDGE * norm if options.ridge is None else options.ridge
+        ridge = ridge_or_default(options.ridge, norm)
         self._constant = norm**0.5 / pipeline.scale
         self._filter = KalmanFilter(
             pipeline.d + 1,
@@ -219,10 +219,7 @@ class Regressor:
         except FileNotFoundError:
             raise StateError(f"cannot read {os.fspath(path)}: there is no such file") from None
         opened = find_bundle(bundle, None)[0]
-        manifest, runtime, precision = opened.manifest, None, None
-        for spec in manifest.encoders:
-            if manifest.members[spec.member].sha256 == header.encoder_sha256:
-                runtime, precision = spec.runtime, spec.precision
+        runtime, precision = saved_encoder(opened, header.encoder_sha256)
         encoder = open_encoder(opened, runtime=runtime, precision=precision, threads=threads)
         if encoder.sha256 != header.encoder_sha256:
             raise StateError(

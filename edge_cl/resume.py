@@ -36,10 +36,10 @@ def find_bundle(
     return kept or open_bundle(shipped_bundle()), False
 
 
-def saved_encoder(bundle: Bundle, header: StateHeader) -> tuple[str | None, str | None]:
-    """Return runtime and precision of the encoder that a state was learned with."""
+def saved_encoder(bundle: Bundle, sha256: str) -> tuple[str | None, str | None]:
+    """Return runtime and precision of the encoder with this digest, that was learned with."""
     for spec in bundle.manifest.encoders:
-        if bundle.manifest.members[spec.member].sha256 == header.encoder_sha256:
+        if bundle.manifest.members[spec.member].sha256 == sha256:
             return spec.runtime, spec.precision
     return None, None
 

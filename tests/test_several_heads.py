@@ -155,7 +155,7 @@ def test_too_many_samples_are_refused_before_the_first_of_them(monkeypatch):
     learner = opened(compare=["ncm"])
     learner.learn_many(X[:64], NAMES[:64])
     before = learner.moments()
-    monkeypatch.setattr("edge_cl.knowledge.MAX_SAMPLES", 100)
+    monkeypatch.setattr("edge_cl.moments.MAX_SAMPLES", 100)
     with pytest.raises(InputError, match="at most 100 samples"):
         learner.learn_many(X[64:128], ["new"] * 64)
     assert learner.moments() == before

@@ -44,7 +44,6 @@ Zhuang et al. Online analytic exemplar-free continual learning with large models
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import msgspec
@@ -54,11 +53,11 @@ from edge_cl.arrays import F64, I16, I64
 from edge_cl.blas import add_outer_products, one_thread
 from edge_cl.errors import InputError
 from edge_cl.heads.masked import mask_unseen, simplex_projection
+from edge_cl.heads.penalty import checked_ridge, ridge_or_default, visible_ridge
 from edge_cl.heads.protocol import Promise, Scorer
-from edge_cl.heads.ridge import DEFAULT_RIDGE
 from edge_cl.heads.stored import stored
 from edge_cl.heads.triangular import inverse_spd
-from edge_cl.moments import Moments, scatter_rounding
+from edge_cl.moments import Moments
 
 _DRAWS = 1024  # pseudo-samples at a time
 _STATISTICS: dict[str, tuple[str, ...]] = {
@@ -86,8 +85,7 @@ class BalancedRidgeOptions(msgspec.Struct, frozen=True, kw_only=True, tag="ridge
             raise InputError(
                 f"unknown method {self.method!r}", hint=f"one of: {', '.join(_STATISTICS)}"
             )
-        if self.ridge is not None and not (math.isfinite(self.ridge) and self.ridge > 0.0):
-            raise InputError(f"expected ridge to be a positive number, got {self.ridge}")
+        checked_ridge(self.ridge)
         if not 0 <= self.seed < 1 << 64:
             raise InputError(f"expected a seed in 0..2^64-1, got {self.seed}")
 
@@ -114,8 +112,7 @@ class BalancedRidge:
     ) -> None:
         self._moments = moments
         self._options = options
-        ridge = DEFAULT_RIDGE * mean_square_norm if options.ridge is None else options.ridge
-        self._lambda = ridge / scale**2
+        self._lambda = ridge_or_default(options.ridge, mean_square_norm) / scale**2
         self._W: F64 | None = None  # (d, k); None until it is asked for
 
     @property
@@ -166,8 +163,7 @@ class BalancedRidge:
                 A, targets = self._weighed()
             else:
                 A, targets = self._filled()
-            # A λ below the rounding of a factorisation cannot be told from 0
-            A.flat[:: m.d + 1] += max(self._lambda, 4 * scatter_rounding(A, m.k))
+            A.flat[:: m.d + 1] += visible_ridge(self._lambda, A, m.k)
             return np.asarray(inverse_spd(A) @ targets.T)  # (2), (6)
 
     def _weighed(self) -> tuple[F64, F64]:

@@ -50,10 +50,10 @@ from edge_cl.blas import one_thread
 from edge_cl.errors import ForgetError, InputError, StateError
 from edge_cl.heads.kalman_filter import KalmanFilter
 from edge_cl.heads.masked import mask_unseen, softmax
+from edge_cl.heads.penalty import checked_ridge, ridge_or_default, visible_ridge
 from edge_cl.heads.protocol import Promise, Scorer
-from edge_cl.heads.ridge import DEFAULT_RIDGE
 from edge_cl.heads.triangular import inverse_spd
-from edge_cl.moments import Moments, scatter_rounding
+from edge_cl.moments import Moments
 
 _ALPHA = 8.0  # before any label was expected
 _INFORMATION = 4.0  # J then
@@ -84,8 +84,7 @@ class KalmanOptions(msgspec.Struct, frozen=True, kw_only=True, tag="kalman"):
     def __post_init__(self) -> None:
         if self.forgetting != "learn" and not 0.0 <= self.forgetting <= 1.0:
             raise InputError(f"expected forgetting in [0, 1] or 'learn', got {self.forgetting}")
-        if self.ridge is not None and not (math.isfinite(self.ridge) and self.ridge > 0.0):
-            raise InputError(f"expected ridge to be a positive number, got {self.ridge}")
+        checked_ridge(self.ridge)
         if self.noise != "learn" and not (math.isfinite(self.noise) and self.noise > 0.0):
             raise InputError(f"expected noise to be positive or 'learn', got {self.noise}")
         if self.clock not in ("sample", "call"):
@@ -121,7 +120,7 @@ class Kalman:
     ) -> None:
         self._moments = moments
         self._options = options
-        self.ridge = DEFAULT_RIDGE * mean_square_norm if options.ridge is None else options.ridge
+        self.ridge = ridge_or_default(options.ridge, mean_square_norm)
         self._lambda = self.ridge / scale**2
         self._filter: KalmanFilter | None = None  # None until it is asked for
         self._log_alpha = math.log(_ALPHA)
@@ -267,8 +266,7 @@ class Kalman:
         n, Q = n[: following.outputs], Q[: following.outputs]
         with one_thread():
             A = m.G - x.T @ x
-            # A λ below the rounding of a factorisation is raised to it, as ridge does
-            least = max(self._lambda, 4 * scatter_rounding(m.G, 0))
+            least = visible_ridge(self._lambda, m.G)
             floor = 1.0 / (least + A.trace())
             A.flat[:: m.d + 1] += least
             P = inverse_spd(A)

@@ -32,7 +32,6 @@ Zhuang et al. ACIL, NeurIPS 2022; GACL, NeurIPS 2024. McDonnell et al. RanPAC, N
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from typing import Literal
@@ -44,13 +43,12 @@ from edge_cl.arrays import F64, I16, I64
 from edge_cl.errors import InputError
 from edge_cl.heads.background import BackgroundSolve, Renewal
 from edge_cl.heads.masked import mask_unseen, simplex_projection
+from edge_cl.heads.penalty import checked_ridge, ridge_or_default
 from edge_cl.heads.protocol import Promise, Scorer
 from edge_cl.heads.ridge_solution import FEW, Problem, Rows, Solution, count
 from edge_cl.heads.simplex import simplex_scores
 from edge_cl.heads.stored import stored
 from edge_cl.moments import Moments
-
-DEFAULT_RIDGE = 0.3  # in units of the bundle's E‖x‖²; docs/decisions/0004
 
 _AGE = {"double": 1 << 16, "single": 1 << 13}  # samples before (1) is due; docs/decisions/0007
 
@@ -71,8 +69,7 @@ class RidgeOptions(msgspec.Struct, frozen=True, kw_only=True, tag="ridge"):
     targets: Literal["one-hot", "simplex"] = "one-hot"
 
     def __post_init__(self) -> None:
-        if self.ridge is not None and not (math.isfinite(self.ridge) and self.ridge > 0.0):
-            raise InputError(f"expected ridge to be a positive number, got {self.ridge}")
+        checked_ridge(self.ridge)
         if self.inverse not in _AGE:
             raise InputError(f"expected inverse double or single, got {self.inverse!r}")
         if self.targets not in ("one-hot", "simplex"):
@@ -101,7 +98,7 @@ class Ridge:
         self, moments: Moments, options: RidgeOptions, *, scale: float, mean_square_norm: float
     ) -> None:
         self._moments = moments
-        self.ridge = DEFAULT_RIDGE * mean_square_norm if options.ridge is None else options.ridge
+        self.ridge = ridge_or_default(options.ridge, mean_square_norm)
         self.renewal: Renewal | None = None
         self._code = simplex_scores if options.targets == "simplex" else mask_unseen
         self._lambda = self.ridge / scale**2

@@ -21,8 +21,9 @@ import numpy as np
 from edge_cl.arrays import F64, I16, I64
 from edge_cl.blas import one_thread
 from edge_cl.heads.inverse import FollowedInverse
+from edge_cl.heads.penalty import visible_ridge
 from edge_cl.heads.triangular import inverse_spd
-from edge_cl.moments import Moments, scatter_rounding
+from edge_cl.moments import Moments
 
 FEW = 8  # samples that are followed one by one; more go in blocks
 _BLOCK = 256  # samples at a time
@@ -61,8 +62,7 @@ class Problem:
     def solve(self) -> Solution:
         """Return (1)."""
         A, empty = self.G, not self.G.any()
-        # A λ below the rounding of a factorisation cannot be told from 0: it is raised to that
-        A.flat[:: len(A) + 1] += max(self.ridge, 4 * scatter_rounding(A, 0))
+        A.flat[:: len(A) + 1] += visible_ridge(self.ridge, A)
         P = np.diag(1.0 / A.diagonal()) if empty else inverse_spd(A)
         with one_thread():
             W = np.asarray(P @ self.Q.T)  # (1)
