@@ -21,18 +21,23 @@ __all__ = [
     "BalancedRidgeOptions",
     "Bundle",
     "BundleError",
+    "Durability",
     "EdgeCLError",
     "Estimate",
     "FeCAMOptions",
     "ForgetError",
+    "FormatError",
     "InputError",
     "KalmanOptions",
     "LDAOptions",
     "Learner",
     "Lesson",
+    "LessonRecord",
     "MissingExtraError",
     "NearestMeanOptions",
     "Prediction",
+    "Promotion",
+    "Recovery",
     "Regressor",
     "RidgeOptions",
     "Smoother",
@@ -40,6 +45,7 @@ __all__ = [
     "StateError",
     "Status",
     "StorageError",
+    "Version",
     "__version__",
     "features_bundle",
     "open_bundle",
@@ -48,18 +54,23 @@ __all__ = [
 _HOME = {
     "BalancedRidgeOptions": "edge_cl.heads",
     "Bundle": "edge_cl.bundle",
+    "Durability": "edge_cl.store",
     "Estimate": "edge_cl.regressor",
     "FeCAMOptions": "edge_cl.heads",
     "KalmanOptions": "edge_cl.heads",
     "LDAOptions": "edge_cl.heads",
     "Learner": "edge_cl.learner",
     "Lesson": "edge_cl.results",
+    "LessonRecord": "edge_cl.results",
     "NearestMeanOptions": "edge_cl.heads",
     "Prediction": "edge_cl.results",
+    "Promotion": "edge_cl.store",
+    "Recovery": "edge_cl.store",
     "Regressor": "edge_cl.regressor",
     "RidgeOptions": "edge_cl.heads",
     "Smoother": "edge_cl.smoothing",
     "Status": "edge_cl.results",
+    "Version": "edge_cl.results",
     "features_bundle": "edge_cl.sensor",
     "open_bundle": "edge_cl.bundle",
 }
@@ -71,6 +82,7 @@ if TYPE_CHECKING:
         BundleError,
         EdgeCLError,
         ForgetError,
+        FormatError,
         InputError,
         MissingExtraError,
         SourceError,
@@ -87,9 +99,10 @@ if TYPE_CHECKING:
     )
     from edge_cl.learner import Learner
     from edge_cl.regressor import Estimate, Regressor
-    from edge_cl.results import Lesson, Prediction, Status
+    from edge_cl.results import Lesson, LessonRecord, Prediction, Status, Version
     from edge_cl.sensor import features_bundle
     from edge_cl.smoothing import Smoother
+    from edge_cl.store import Durability, Promotion, Recovery
 
 
 def __getattr__(name: str) -> Any:

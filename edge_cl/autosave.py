@@ -1,4 +1,4 @@
-"""Saving a learner while it works, so that a crash costs seconds and not hours."""
+"""Making durable what waits while a learner works, so that a crash costs seconds and not hours."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from edge_cl.learner import Learner
 
 
 class Autosave:
-    """Saves what is new every `every_s` seconds, from a thread of its own; never where None.
+    """Makes durable what waits every `every_s` seconds, from a thread of its own; never where None.
 
-    saves : snapshots written.
+    saves : how often there was something.
     error : what the disk said; `stop` is set then, and nothing more is tried.
     """
 
@@ -44,7 +44,7 @@ class Autosave:
             if not self._learner.status.unsaved:
                 continue
             try:
-                self._learner.save()
+                self._learner.flush()
                 self.saves += 1
             except EdgeCLError as error:
                 self.error = error

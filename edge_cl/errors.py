@@ -3,7 +3,8 @@
 EdgeCLError
 ├── InputError (ValueError)            the caller's array, label or option is wrong
 ├── BundleError (ValueError)           a bundle is damaged, edited, foreign or too new
-├── StateError (ValueError)            a saved state is damaged, foreign or too new
+├── StateError (ValueError)            a saved state is damaged or foreign
+│   └── FormatError                        it is of a format that this version does not know
 ├── StorageError (OSError)             the disk refused: full, read-only, locked by another process
 ├── ForgetError (ValueError)           the sample was never learned, or cannot be taken back
 ├── SourceError (OSError)              a camera, video, folder or stream cannot be read
@@ -41,7 +42,11 @@ class BundleError(EdgeCLError, ValueError):
 
 
 class StateError(EdgeCLError, ValueError):
-    """A saved state is damaged, foreign or too new."""
+    """A saved state is damaged or foreign."""
+
+
+class FormatError(StateError):
+    """A saved state is whole, but of a format that this version does not know."""
 
 
 class StorageError(EdgeCLError, OSError):

@@ -27,7 +27,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
             os.fsync(stream.fileno())
         Path(temporary).replace(path)
         temporary = None
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
@@ -36,7 +36,58 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
                 Path(temporary).unlink()
 
 
-def _sync_folder(folder: Path) -> None:
+def rename(path: Path, to: Path) -> None:
+    """Rename a file inside its folder, durably.
+
+    Raises
+    ------
+    StorageError : the disk refused.
+    """
+    try:
+        path.replace(to)
+        sync_folder(to.parent)
+    except OSError as error:
+        raise StorageError(f"cannot rename {path}: {error.strerror or error}") from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file, durably; do nothing where there is none.
+
+    Raises
+    ------
+    StorageError : the disk refused.
+    """
+    try:
+        path.unlink()
+        sync_folder(path.parent)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StorageError(f"cannot remove {path}: {error.strerror or error}") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder that only its owner may enter, durably, with those above it.
+
+    Raises
+    ------
+    StorageError : the disk refused.
+    """
+    missing = [one for one in (path, *path.parents) if not one.exists()]
+    try:
+        for one in reversed(missing):
+            one.mkdir(mode=0o700, exist_ok=True)
+            sync_folder(one.parent)
+        if not path.is_dir():
+            raise StorageError(f"{path} is not a folder")
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"cannot make {path}: {error.strerror or error}") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make what was created, renamed or removed in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -22,7 +22,7 @@ what remains is never more than PERIOD + k, and PERIOD more come before the next
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -98,12 +98,12 @@ class Memory(Protocol):
     def add(self, q: I16, y: I64) -> bool:
         """Add samples, see `Moments.add`; say whether others left: then heads must `refresh`."""
 
-    def subtract(self, q: I16, y: I64) -> None:
-        """Take back samples that were added.
+    def subtraction(self, q: I16, y: I64) -> Callable[[], None]:
+        """Return what takes back samples that were added; it must be the next change.
 
         Raises
         ------
-        ForgetError : one has left, was halved, or never came. Nothing has changed.
+        ForgetError : one has left, was halved, or never came.
         """
 
     def merge(self, other: Moments, classes: I64) -> None:
@@ -178,8 +178,8 @@ class _Kept:
         self.moments.add(q, y)
         return False
 
-    def subtract(self, q: I16, y: I64) -> None:
-        self.moments.subtract(q, y)
+    def subtraction(self, q: I16, y: I64) -> Callable[[], None]:
+        return self.moments.subtraction(q, y)
 
     def merge(self, other: Moments, classes: I64) -> None:
         self.moments.merge(other, classes)
@@ -223,15 +223,20 @@ class _Halved:
                 halved = True
         return halved
 
-    def subtract(self, q: I16, y: I64) -> None:
+    def subtraction(self, q: I16, y: I64) -> Callable[[], None]:
         q, y = self._checked(q, y)
         left = list(self._digests)
         for digest in digests(q, y):
             if digest not in left:
                 raise ForgetError("the sample was halved since it was learned, or never was")
             left.remove(digest)
-        self.moments.subtract(q, y)
-        self._digests = left
+        subtract = self.moments.subtraction(q, y)
+
+        def take_back() -> None:
+            subtract()
+            self._digests = left
+
+        return take_back
 
     def merge(self, other: Moments, classes: I64) -> None:
         """See `Memory.merge`. The other's samples count as arrivals, a period at most."""

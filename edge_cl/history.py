@@ -16,7 +16,7 @@ UNDO_DEPTH = 256
 
 
 class History:
-    """At most `UNDO_DEPTH` samples (grid feature, class index), oldest first.
+    """At most `UNDO_DEPTH` samples (grid feature, class index, number), oldest first.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class History:
 
     def __init__(self, d: int) -> None:
         self._d = d
-        self._samples: deque[tuple[I16, int]] = deque(maxlen=UNDO_DEPTH)
+        self._samples: deque[tuple[I16, int, int]] = deque(maxlen=UNDO_DEPTH)
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -35,12 +35,23 @@ class History:
         """Memory held by the features, in bytes."""
         return len(self) * self._d * np.dtype(np.int16).itemsize
 
-    def extend(self, q: I16, y: I64) -> None:
-        """Append samples (n, d), (n,); the oldest ones make room."""
-        self._samples.extend(zip(q[-UNDO_DEPTH:].copy(), y[-UNDO_DEPTH:].tolist(), strict=True))
+    def extend(self, q: I16, y: I64, first: int = 0) -> None:
+        """Append samples (n, d), (n,), numbered from `first` on; the oldest ones make room.
 
-    def newest(self, count: int) -> tuple[I16, I64]:
-        """Return the newest `count` samples, newest first.
+        Number 0 is that of samples without one.
+        """
+        numbers = range(first, first + len(q)) if first else [0] * len(q)
+        self._samples.extend(
+            zip(
+                q[-UNDO_DEPTH:].copy(),
+                y[-UNDO_DEPTH:].tolist(),
+                numbers[-UNDO_DEPTH:],
+                strict=True,
+            )
+        )
+
+    def newest(self, count: int) -> tuple[I16, I64, list[int]]:
+        """Return the newest `count` samples and their numbers, newest first.
 
         Raises
         ------
@@ -51,36 +62,42 @@ class History:
                 f"expected to undo 1..{len(self)} samples, got {count}",
                 hint=f"of all that was learned, the last {UNDO_DEPTH} samples can be undone",
             )
-        q = np.stack([self._samples[-1 - i][0] for i in range(count)])
-        return q, np.array([self._samples[-1 - i][1] for i in range(count)], np.int64)
+        found = [self._samples[-1 - i] for i in range(count)]
+        q = np.stack([row for row, _, _ in found])
+        return q, np.array([y for _, y, _ in found], np.int64), [number for *_, number in found]
 
     def keep(self, count: int) -> None:
         """Remove all but the newest `count` samples; those before cannot be taken back."""
         while len(self) > count:
             self._samples.popleft()
 
-    def drop(self, count: int) -> None:
-        """Remove the newest `count` samples."""
-        for _ in range(count):
-            self._samples.pop()
-
-    def discard(self, q: I16, y: int) -> None:
-        """Remove the newest sample that equals (q, y), if it is still here."""
+    def discard(self, q: I16, y: int, number: int = 0) -> None:
+        """Remove the sample of that number, or the newest that equals (q, y), if it is here."""
         for i in range(len(self) - 1, -1, -1):
-            row, label = self._samples[i]
-            if label == y and np.array_equal(row, q):
+            row, label, own = self._samples[i]
+            if own == number if number else label == y and np.array_equal(row, q):
                 del self._samples[i]
                 return
 
+    def numbered(self, number: int) -> I16 | None:
+        """Return the features (d,) of the sample of that number, if it is here."""
+        return next((row for row, _, own in self._samples if own == number), None)
+
+    def relabel(self, classes: I64) -> None:
+        """Let samples of class c be of class `classes[c]`; those of a negative one are removed."""
+        kept = [(row, int(classes[y]), number) for row, y, number in self._samples]
+        self._samples = deque((one for one in kept if one[1] >= 0), maxlen=UNDO_DEPTH)
+
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Return what has to be stored."""
-        rows = [row for row, _ in self._samples]
+        rows = [row for row, _, _ in self._samples]
         return {
             "undo_q": np.stack(rows) if rows else np.zeros((0, self._d), np.int16),
-            "undo_y": np.array([y for _, y in self._samples], np.int64),
+            "undo_y": np.array([y for _, y, _ in self._samples], np.int64),
+            "undo_seq": np.array([number for *_, number in self._samples], np.int64),
         }
 
-    def restore(self, q: NDArray[Any], y: NDArray[Any], k: int) -> None:
+    def restore(self, q: NDArray[Any], y: NDArray[Any], numbers: NDArray[Any], k: int) -> None:
         """Take back what `tensors` returned; labels are below `k`.
 
         Raises
@@ -93,9 +110,12 @@ class History:
             or len(y) > UNDO_DEPTH
             or q.dtype != np.int16
             or q.shape != (len(y), self._d)
+            or numbers.dtype != np.int64
+            or numbers.shape != y.shape
+            or (numbers < 0).any()
             or not ((y >= 0) & (y < k)).all()
             or not ((q >= -GRID_MAX) & (q <= GRID_MAX)).all()
         ):
             raise StateError("the undo history of the state does not fit its moments")
         self._samples.clear()
-        self.extend(q, y)
+        self._samples.extend(zip(q.copy(), y.tolist(), numbers.tolist(), strict=True))

@@ -6,7 +6,7 @@ the heads follow. Not thread-safe; the learner's lock makes it so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +21,7 @@ from edge_cl.forgetting import Everything, Forgetting, memory
 from edge_cl.heads import Head, HeadOptions, build_head
 from edge_cl.history import History
 from edge_cl.interrupts import interrupts_wait
-from edge_cl.labels import Labels
+from edge_cl.labels import Labels, checked_label
 from edge_cl.moments import Moments
 from edge_cl.specs import described
 
@@ -75,6 +75,11 @@ class Knowledge:
         return self._heads[0]
 
     @property
+    def order_free(self) -> bool:
+        """Whether samples of several calls may be learned as if of one."""
+        return self.contest is None and all(o.promise.from_moments for o in self.options)
+
+    @property
     def nbytes(self) -> int:
         """Memory held, in bytes."""
         heads = sum(head.nbytes for head in self._heads)
@@ -82,17 +87,27 @@ class Knowledge:
 
     # -- changing ---------------------------------------------------------------------------
 
-    def learn(self, q: I16, labels: Sequence[str]) -> HeadOptions | None:
-        """Learn samples (n, d); return the head that serves from now on, if it is another."""
-        if not len(q):
-            return None
+    def refuse(self, q: I16, labels: Sequence[str]) -> Labels:
+        """Raise InputError where `learn` would; return all labels there would be."""
         names = self.labels
         if not all(label in names for label in labels):
             names = names.copy()
-        y = np.array([names.index(label) for label in labels], np.int64)
+            for label in labels:
+                names.index(label)
         self._refuse_oversized(names)
         if isinstance(self.forgetting, Everything):
-            self.moments.refuse_beyond(len(q))  # before the first of several parts
+            self.moments.refuse_beyond(len(q))
+        return names
+
+    def learn(self, q: I16, labels: Sequence[str], first: int = 0) -> HeadOptions | None:
+        """Learn samples (n, d); return the head that serves from now on, if it is another.
+
+        They are numbered from `first` on; 0: not at all.
+        """
+        if not len(q):
+            return None
+        names = self.refuse(q, labels)  # before the first of several parts
+        y = np.array([names.index(label) for label in labels], np.int64)
         with self._changing():
             for i, rows in enumerate(self._blocks(len(q))):
                 if self.contest:
@@ -105,7 +120,7 @@ class Knowledge:
                     self.changes += 1
                     self.labels = names
                     self.moments.grow(len(names))
-                    self.history.extend(q, y)
+                    self.history.extend(q, y, first)
                 for options, head in zip(self.options, self._heads, strict=True):
                     if left and options.promise.from_moments:
                         head.refresh()
@@ -114,28 +129,88 @@ class Knowledge:
             self.history.keep(self._memory.recent)
         return self._promoted()
 
-    def undo(self, count: int) -> tuple[str, ...]:
-        """Take back the newest `count` samples, newest first; return their labels."""
-        self._require_moments("undo")
-        q, y = self.history.newest(count)
-        with self._changing():
-            self._memory.subtract(q, y)
-            self.changes += 1
-            self.history.drop(count)
-            self._follow_loss(q, y)
-        return tuple(self.labels.names[c] for c in y)
+    def taking_back(
+        self, q: I16, labels: Sequence[str], numbers: Sequence[int]
+    ) -> Callable[[], None]:
+        """Return what takes back samples (n, d); it must be the next change.
 
-    def forget(self, q: I16, label: str) -> None:
-        """Take back one sample (1, d), whenever it was learned."""
+        Samples without a number (0) are known by what they are.
+
+        Raises
+        ------
+        ForgetError : the sums show that they are not in, or a head depends on the order.
+        """
         self._require_moments("forget")
-        y = np.array([self.labels.known(label)], np.int64)
-        if not self.moments.n[y[0]]:
-            raise ForgetError(f"no sample of {label!r} is in")
+        y = np.array([self.labels.known(label) for label in labels], np.int64)
+        for c in y:
+            if not self.moments.n[c]:
+                raise ForgetError(f"no sample of {self.labels[c]!r} is in")
+        subtract = self._memory.subtraction(q, y)
+
+        def take_back() -> None:
+            with self._changing():
+                subtract()
+                self.changes += 1
+                for row, c, number in zip(q, y.tolist(), numbers, strict=True):
+                    self.history.discard(row, c, number)
+                for head in self._heads:
+                    head.update(q, y, -1)
+                self._begin_block()
+
+        return take_back
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a class another name."""
+        names = list(self.labels.names)
+        names[self.labels.known(old)] = new = checked_label(new)
+        if new in self.labels:
+            raise InputError(
+                f"there is a class {new!r} already", hint="two classes can be merged into one"
+            )
+        self.labels = Labels(names)
+        self.changes += 1
+
+    def merge_classes(self, source: str, into: str) -> None:
+        """Let all samples of one class be of another; bit-equal to having learned them so.
+
+        Raises
+        ------
+        ForgetError : samples are forgotten by what they are (`forgetting`), their class
+            included, or a head depends on their order.
+        """
+        a, b = self.labels.known(source), self.labels.known(into)
+        if a == b:
+            raise InputError(f"expected two classes to merge, got {source!r} twice")
+        classes = np.arange(len(self.labels)) - (np.arange(len(self.labels)) > a)
+        classes[a] = classes[b]
+        self._relabel(classes, without=a, verb="merge classes")
+
+    def drop_class(self, label: str) -> None:
+        """Remove the name of a class that has no sample left."""
+        a = self.labels.known(label)
+        if self.moments.n[a]:
+            raise ForgetError(f"{label!r} still has {self.moments.n[a]} samples")
+        classes = np.arange(len(self.labels)) - (np.arange(len(self.labels)) > a)
+        classes[a] = 0  # it adds nothing
+        self._relabel(classes, without=a, verb="forget a class")
+
+    def _relabel(self, classes: I64, *, without: int, verb: str) -> None:
+        self._require_moments(verb)
+        if not isinstance(self.forgetting, Everything):
+            raise ForgetError(
+                f"with the forgetting {described(self.forgetting)} it cannot {verb}: what may "
+                "leave is known by its class",
+                hint="samples leave by themselves here",
+            )
+        names = [name for i, name in enumerate(self.labels.names) if i != without]
         with self._changing():
-            self._memory.subtract(q, y)
+            moments = self.moments.relabelled(classes, len(names))
+            self._memory = memory(self.forgetting, moments)
+            self.labels = Labels(names)
             self.changes += 1
-            self.history.discard(q[0], int(y[0]))
-            self._follow_loss(q, y)
+            self.history.relabel(classes)
+            self._heads = [self._built(options) for options in self.options]
+            self._begin_block()
 
     def merge(self, moments: Moments, labels: Sequence[str]) -> None:
         """Add what another learner has learned; classes match by name."""
@@ -166,6 +241,20 @@ class Knowledge:
         self._heads = [self._built(options), *(head for _, head in kept)]
         self.contest = Contest(len(self._heads)) if kept else None
         self.changes += 1
+
+    def copy(self) -> Knowledge:
+        """Return an independent one that goes on in the same way."""
+        other = Knowledge(
+            self.options,
+            d=self.moments.d,
+            scale=self.scale,
+            mean_square_norm=self.mean_square_norm,
+            forgetting=self.forgetting,
+            auto=self.auto,
+        )
+        other.restore(self.moments.copy(), self.labels.copy(), self.tensors(), self.options)
+        other.changes = self.changes
+        return other
 
     # -- answering --------------------------------------------------------------------------
 
@@ -234,7 +323,8 @@ class Knowledge:
             )
         self._memory, self.labels = memory(self.forgetting, moments), labels
         self._memory.restore(_part(tensors, "memory"))
-        self.history.restore(tensors["undo_q"], tensors["undo_y"], len(labels))
+        undo_q, undo_y, undo_seq = (tensors[f"undo_{part}"] for part in ("q", "y", "seq"))
+        self.history.restore(undo_q, undo_y, undo_seq, len(labels))
         self._build()
         kept = dict(zip(heads, _prefixes(len(heads)), strict=True))
         for options, head in zip(self.options, self._heads, strict=True):
@@ -272,11 +362,6 @@ class Knowledge:
         heads[0], heads[best] = heads[best], heads[0]
         self.options = tuple(options)
         return self.options[0]
-
-    def _follow_loss(self, q: I16, y: I64) -> None:
-        for head in self._heads:
-            head.update(q, y, -1)
-        self._begin_block()
 
     def _begin_block(self) -> None:
         if self.contest:

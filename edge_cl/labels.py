@@ -1,4 +1,4 @@
-"""Class names and their indices. Indices are given in order of first appearance, for ever."""
+"""Class names and their indices, given in order of first appearance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_LABELS = 100_000
 
 
 class Labels:
-    """An append-only table of class names."""
+    """A table of class names; it grows, and is otherwise replaced as a whole."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._names: list[str] = []

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -32,52 +31,43 @@ from edge_cl.heads.gcv import RidgeChoice, choose_ridge
 from edge_cl.heads.group_choice import GroupRidgeChoice, choose_ridge_by_group
 from edge_cl.history import UNDO_DEPTH
 from edge_cl.knowledge import Knowledge
-from edge_cl.labels import Labels, checked_label
+from edge_cl.labels import checked_label
+from edge_cl.ledger import Ledger, Origin
 from edge_cl.moments import Moments
 from edge_cl.pipeline import Pipeline
 from edge_cl.presets import Preset, preset_named
-from edge_cl.results import HeadAccuracy, Lesson, Prediction, Status
+from edge_cl.results import (
+    HeadAccuracy,
+    Lesson,
+    LessonRecord,
+    Prediction,
+    Status,
+    Version,
+)
 from edge_cl.resume import (
+    begun_knowledge,
     chosen_heads,
     find_bundle,
     refuse_foreign,
     saved_encoder,
-    saved_moments,
+    saved_knowledge,
 )
 from edge_cl.specs import described
 from edge_cl.stopwatch import Stopwatch
-from edge_cl.store import Saved, StateHeader, Store
+from edge_cl.store import Durability, Promotion, Recovery, Saved, Store, durability_named
 from edge_cl.tuning import group_features
 
 __all__ = ["UNDO_DEPTH", "Learner"]
-
-_EVERYTHING = Everything()
 
 
 class Learner:
     """A frozen encoder with a head that learns. Made by `Learner.open`."""
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        heads: Sequence[HeadOptions],
-        *,
-        forgetting: Forgetting = _EVERYTHING,
-        auto: bool = False,
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, ledger: Ledger) -> None:
         self._pipeline = pipeline
-        self._knowledge = Knowledge(
-            heads,
-            d=pipeline.d,
-            scale=pipeline.scale,
-            mean_square_norm=pipeline.mean_square_norm,
-            forgetting=forgetting,
-            auto=auto,
-        )
-        self._store: Store | None = None
-        self._saved_at = 0  # of the changes of `_knowledge`
-        self._lock = threading.RLock()
-        self._saving = threading.RLock()  # taken before `_lock`, never after it
+        self._ledger = ledger
+        self._lock = ledger.lock
+        self._folder: Path | None = None
 
     @classmethod
     def open(
@@ -90,6 +80,8 @@ class Learner:
         feature_map: str | MapSpec | None = None,
         preset: str | Preset | None = None,
         forgetting: str | Forgetting | None = None,
+        durability: str | Durability = "lesson",
+        archive: bool = False,
         runtime: str | None = None,
         precision: str | None = None,
         threads: int | None = None,
@@ -113,8 +105,14 @@ class Learner:
         forgetting : "everything" stays (the default), "halve:PERIOD" or
             "window:SAMPLES[:BLOCKS]", or a spec of `edge_cl.forgetting`; for streams that
             drift. Fixed once learned.
+        durability : when a lesson is on disk: "lesson": before `learn` returns; "group:N": with
+            the N-th call, or `flush`; "save": with `flush`, `save` or `close`; or a `Durability`.
+        archive : keep the features of every sample and not only of the newest 4096, so that any
+            lesson, or a whole class, can be forgotten; the state grows with each. Once on, it
+            stays on.
         runtime, precision, threads : see `edge_cl.encoders.open_encoder`.
-        read_only : never write to `state`; take no lock.
+        read_only : never write to `state`; take no lock. What another process is learning is
+            seen as far as it is on disk.
 
         Raises
         ------
@@ -126,12 +124,14 @@ class Learner:
             raise InputError("expected a preset, or a head and a feature map, got both")
         if isinstance(preset, str):
             preset = preset_named(preset)
+        if isinstance(durability, str):
+            durability = durability_named(durability)
         folder = Path(state) if state is not None else None
         # A folder that is not there is made last, when nothing can be refused any more.
         store = Store(folder, read_only=read_only) if folder and folder.exists() else None
         try:
-            saved = store.load() if store else None
-            header = saved.header if saved else None
+            proven = store.load() if store else None
+            header = proven.saved.header if proven else None
             opened, keep = find_bundle(bundle, store)
             if header and runtime is None and precision is None:
                 runtime, precision = saved_encoder(opened, header.encoder_sha256)
@@ -145,29 +145,39 @@ class Learner:
             heads, auto = chosen_heads(head, compare, header)
             if header:
                 refuse_foreign(header, opened, encoder, feature_map, forgetting)
-                feature_map, forgetting = header.map, header.forgetting
+                feature_map = header.map
             pipeline = Pipeline(opened, encoder, feature_map or Identity())
-            learner = cls(pipeline, heads, forgetting=forgetting or _EVERYTHING, auto=auto)
-            if saved:
-                learner._restore(saved)
-            if store is None and folder is not None:
-                store = Store(folder, read_only=read_only)
-                if store.snapshot.exists():
+            if proven:
+                known = saved_knowledge(proven.saved, pipeline, heads, auto=auto)
+            else:
+                known = begun_knowledge(pipeline, heads, forgetting or Everything(), auto=auto)
+            if store is None and folder is not None and not read_only:
+                store = Store(folder)
+                if store.load() is not None:
                     raise StorageError(
                         f"another process made {folder} just now", hint="open it again"
                     )
-            if store and saved is None and keep and not read_only:
+            if store and proven is None and keep and not read_only:
                 store.save_bundle(opened.archive())
-            learner._store = store
+            ledger = Ledger(
+                known,
+                _origin(pipeline),
+                durability=durability,
+                store=store,
+                proven=proven,
+                archive=archive,
+            )
         except BaseException:
             if store:
                 store.close()
             raise
+        learner = cls(pipeline, ledger)
+        learner._folder = folder
         return learner
 
     # -- learning -------------------------------------------------------------------------
 
-    def learn(self, x: ArrayLike, label: str) -> Lesson:
+    def learn(self, x: ArrayLike, label: str, *, event: bytes | None = None) -> Lesson:
         """Learn one labelled input, exactly and at once.
 
         Parameters
@@ -175,14 +185,20 @@ class Learner:
         x : a picture, uint8 (height, width, 3) of any size or (height, width) grey; or, for
             a bundle without images, a vector (d,).
         label : the class; a name not seen before is a new class.
+        event : 16 bytes that name this call, so that it can be repeated when no answer came:
+            8 that name the client, 8 of a big-endian counter that rises. A repeated one learns
+            nothing and gives the old answer.
 
         Raises
         ------
-        InputError : `x` or `label` is not acceptable. Nothing has changed.
+        InputError : `x`, `label` or `event` is not acceptable. Nothing has changed.
+        StorageError : the disk refused. Nothing has changed.
         """
-        return self.learn_many([x], [label])
+        return self.learn_many([x], [label], event=event)
 
-    def learn_many(self, xs: Iterable[ArrayLike], labels: Sequence[str]) -> Lesson:
+    def learn_many(
+        self, xs: Iterable[ArrayLike], labels: Sequence[str], *, event: bytes | None = None
+    ) -> Lesson:
         """Learn many inputs: all of them, or on an error none. See `learn`."""
         if isinstance(labels, str):
             raise InputError("expected a sequence of labels, got one string")
@@ -191,10 +207,11 @@ class Learner:
         q = self._pipeline.grid(xs, watch)
         if len(q) != len(labels):
             raise InputError(f"expected a label for each of {len(q)} inputs, got {len(labels)}")
-        with self._lock:
-            return self._learn(q, labels, watch)
+        return self._learn(q, labels, watch, event)
 
-    def predict_then_learn(self, x: ArrayLike, label: str) -> tuple[Prediction | None, Lesson]:
+    def predict_then_learn(
+        self, x: ArrayLike, label: str, *, event: bytes | None = None
+    ) -> tuple[Prediction | None, Lesson]:
         """Answer for one input, then learn it with its true label; it is encoded once.
 
         Every sample is a test before it is a lesson (prequential evaluation). The prediction
@@ -202,29 +219,30 @@ class Learner:
 
         Raises
         ------
-        InputError : `x` or `label` is not acceptable. Nothing has changed.
+        InputError, StorageError : see `learn`. Nothing has changed.
         """
         label = checked_label(label)
         watch = Stopwatch()
         q = self._pipeline.grid([x], watch)
-        with self._lock:
-            known = self._knowledge.moments.samples > 0
+        with self._ledger.writing():
+            known = self._ledger.knowledge.moments.samples > 0
             prediction = self._decide(q, watch) if known else None
-            return prediction, self._learn(q, [label], Stopwatch() if known else watch)
+            return prediction, self._learn(q, [label], Stopwatch() if known else watch, event)
 
-    def undo(self, count: int = 1) -> tuple[str, ...]:
+    # -- taking back ----------------------------------------------------------------------
+
+    def undo(self, count: int = 1, *, event: bytes | None = None) -> tuple[str, ...]:
         """Take back the newest `count` samples, newest first; return their labels.
 
         Raises
         ------
         ForgetError : fewer can be undone (the last 256, samples forgotten since excluded), or
             a head depends on the order of samples.
+        StorageError : the disk refused. Nothing has changed.
         """
-        with self._lock:
-            self._refuse_unwritable()
-            return self._knowledge.undo(count)
+        return self._ledger.undo(count, event).labels
 
-    def forget(self, x: ArrayLike, label: str) -> None:
+    def forget(self, x: ArrayLike, label: str, *, event: bytes | None = None) -> None:
         """Take back one input that was learned with `label`, whenever that was.
 
         Afterwards the sums are, bit for bit, as if it had never been learned, and so are the
@@ -235,11 +253,52 @@ class Learner:
         ------
         ForgetError : the sums show that it was not learned, or a head depends on the order of
             samples. Nothing has changed.
+        StorageError : the disk refused. Nothing has changed.
         """
         q = self._pipeline.grid([x], Stopwatch())
-        with self._lock:
-            self._refuse_unwritable()
-            self._knowledge.forget(q, label)
+        self._ledger.forget(q, checked_label(label), event)
+
+    def forget_lesson(self, seq: int, *, event: bytes | None = None) -> str:
+        """Take back the sample of this number (`Lesson.seq`, `history`); return its label.
+
+        Raises
+        ------
+        ForgetError : its features are not held any more (the ring holds the newest 4096, an
+            archive all), it was taken back before, or a head depends on the order of samples.
+        StorageError : the disk refused. Nothing has changed.
+        """
+        return self._ledger.forget_lesson(seq, event).labels[0]
+
+    def forget_class(self, label: str) -> int:
+        """Take back every sample of a class, and its name; return how many there were.
+
+        Afterwards the sums are, bit for bit, as if the class had never been learned.
+
+        Raises
+        ------
+        ForgetError : not all of its features are held any more, samples leave by themselves,
+            or a head depends on the order of samples. Nothing has changed.
+        """
+        return self._ledger.forget_class(label)
+
+    def rename_class(self, old: str, new: str) -> None:
+        """Give a class another name.
+
+        Raises
+        ------
+        InputError : there is no class `old`, or there is a class `new`.
+        """
+        self._ledger.rename_class(old, new)
+
+    def merge_classes(self, source: str, into: str) -> None:
+        """Let all samples of one class be of another, as if they had been learned so.
+
+        Raises
+        ------
+        InputError : one of them does not exist.
+        ForgetError : samples leave by themselves, or a head depends on their order.
+        """
+        self._ledger.merge_classes(source, into)
 
     def merge(self, other: Learner | str | os.PathLike[str]) -> None:
         """Add what another learner, or the state of one, has learned; classes match by name.
@@ -253,20 +312,16 @@ class Learner:
         if self._is(other):
             raise InputError("expected another learner to merge with, got this one")
         if not isinstance(other, Learner):
-            saved = Store(Path(other), read_only=True).load()
-            if saved is None:
-                raise StateError(f"{os.fspath(other)} holds no state")
-            p = self._pipeline
-            refuse_foreign(saved.header, p.bundle, p.encoder, p.map_spec, None)
-            moments, labels = saved_moments(saved), saved.header.labels
-        elif not self._pipeline.same_features(other._pipeline):
+            with Learner.open(other, bundle=self.bundle, read_only=True) as opened:
+                self.merge(opened)
+            return
+        if not self._pipeline.same_features(other._pipeline):
             raise StateError("the other learner has another encoder or feature map")
-        else:
-            with other._lock:
-                moments, labels = other.moments(), other.labels
-        with self._lock:
-            self._refuse_unwritable()
-            self._knowledge.merge(moments, labels)
+        with other._lock:
+            moments, labels = other.moments(), other.labels
+        self._ledger.merge(moments, labels)
+
+    # -- heads ----------------------------------------------------------------------------
 
     def tune(self) -> RidgeChoice:
         """Choose ridge's λ by generalised cross-validation and use it from now on.
@@ -277,13 +332,14 @@ class Learner:
         ------
         InputError : the head is not ridge, or fewer than two samples are in.
         """
-        with self._lock:
+        with self._ledger.writing():
             self._require_ridge()
-            choice = choose_ridge(
-                self._knowledge.moments,
-                scale=self._pipeline.scale,
-                mean_square_norm=self._pipeline.mean_square_norm,
-            )
+            with self._lock:
+                choice = choose_ridge(
+                    self._ledger.knowledge.moments,
+                    scale=self._pipeline.scale,
+                    mean_square_norm=self._pipeline.mean_square_norm,
+                )
             self._use_ridge(choice.ridge)
             return choice
 
@@ -309,7 +365,7 @@ class Learner:
             scale=self._pipeline.scale,
             mean_square_norm=self._pipeline.mean_square_norm,
         )
-        with self._lock:
+        with self._ledger.writing():
             self._use_ridge(choice.ridge)
         return choice
 
@@ -335,8 +391,7 @@ class Learner:
             raise InputError(f"expected top >= 1, got {top}")
         watch = Stopwatch()
         q = self._pipeline.grid([x], watch)
-        with self._lock:
-            return self._decide(q, watch, among=among, top=top)
+        return self._decide(q, watch, among=among, top=top)
 
     def scores(self, xs: Iterable[ArrayLike]) -> F64:
         """Return the head's scores (n, k) for many inputs; columns as in `labels`.
@@ -345,7 +400,7 @@ class Learner:
         """
         q = self._pipeline.grid(xs, Stopwatch())
         with self._lock:
-            return self._knowledge.scores(q)
+            return self._ledger.knowledge.scores(q)
 
     def features(self, xs: Iterable[ArrayLike]) -> F32:
         """Return the encoder's features (n, d) float32 for many inputs, before any map."""
@@ -353,34 +408,75 @@ class Learner:
 
     # -- keeping --------------------------------------------------------------------------
 
-    def save(self) -> None:
-        """Write a snapshot. Reopening gives the same scores, bit for bit.
+    def flush(self) -> None:
+        """Make durable what waits, where `durability` lets lessons wait.
 
         Raises
         ------
-        StorageError : the disk refused, or there is no folder; the old snapshot stays.
+        StorageError : the disk refused; it still waits.
         """
-        with self._saving:
-            if self._store is None:
-                raise StateError("this learner was opened without a state folder")
-            with self._lock:
-                saved, changes = self._snapshot(), self._knowledge.changes
-            self._store.save(saved)  # the disk is slow: answers need not wait for it
-            self._saved_at = changes
+        self._ledger.flush()
+
+    def save(self) -> None:
+        """Write a snapshot. Reopening gives the same scores, bit for bit.
+
+        Lessons are durable without it; a crash costs only the last bits of the scores.
+
+        Raises
+        ------
+        StorageError : the disk refused; the old snapshot is still there.
+        StateError : there is no folder.
+        """
+        self._ledger.save()
 
     def close(self, *, save: bool = True) -> None:
-        """Save what is unsaved, if there is a folder to save to, and release it.
+        """Save, if there is a folder to save to, and release it.
 
-        With `save=False` what is unsaved is let go: the folder keeps the last snapshot.
+        With `save=False` what is not durable yet is let go.
         """
-        with self._saving:
-            if self._store is None or self._store.closed:
-                return
-            try:
-                if save and self.unsaved and not self._store.read_only:
-                    self.save()
-            finally:
-                self._store.close()
+        self._ledger.close(save=save)
+
+    def history(self, limit: int | None = None) -> tuple[LessonRecord, ...]:
+        """Return the newest changes, newest first: as many as the ring holds, 4096."""
+        return self._ledger.history(limit)
+
+    def save_version(self, name: str) -> None:
+        """Keep everything as it is now under a name, to return to with `rollback`.
+
+        Raises
+        ------
+        InputError : not a name: letters, digits, '.', '_', '-'.
+        StorageError : the disk refused.
+        StateError : there is no folder.
+        """
+        self._ledger.save_version(name)
+
+    def drop_version(self, name: str) -> None:
+        """Remove a version that was kept."""
+        self._ledger.drop_version(name)
+
+    def versions(self) -> tuple[Version, ...]:
+        """Return what was kept under names, oldest first."""
+        return self._ledger.versions()
+
+    def rollback(self, name: str) -> None:
+        """Let everything be as it was when a version was kept.
+
+        What is left behind is kept itself, as the version "before-rollback".
+
+        Raises
+        ------
+        InputError : there is no such version.
+        StateError : it is damaged, or of another encoder.
+        """
+
+        def restored(saved: Saved) -> Knowledge:
+            p, header = self._pipeline, saved.header
+            refuse_foreign(header, p.bundle, p.encoder, p.map_spec, None)
+            heads = (header.head, *header.compared)
+            return saved_knowledge(saved, p, heads, auto=header.auto)
+
+        self._ledger.rollback(name, restored)
 
     def __enter__(self) -> Learner:
         return self
@@ -398,12 +494,12 @@ class Learner:
     def moments(self) -> Moments:
         """Return a copy of the sums that everything is solved from; classes as in `labels`."""
         with self._lock:
-            return self._knowledge.moments.copy()
+            return self._ledger.knowledge.moments.copy()
 
     @property
     def labels(self) -> tuple[str, ...]:
         """All class names, in the order of the columns of `scores`."""
-        return self._knowledge.labels.names
+        return self._ledger.knowledge.labels.names
 
     @property
     def bundle(self) -> Bundle:
@@ -412,14 +508,24 @@ class Learner:
 
     @property
     def unsaved(self) -> bool:
-        """Whether anything has changed since the last snapshot."""
-        return self._knowledge.changes != self._saved_at
+        """Whether a power cut would cost something."""
+        return self._ledger.unsaved
+
+    @property
+    def recovery(self) -> Recovery:
+        """What was found, and mended, when the state was opened."""
+        return self._ledger.recovery
+
+    @property
+    def promotions(self) -> tuple[Promotion, ...]:
+        """Which head came to serve in the place of which, and why; newest last."""
+        return self._ledger.promotions
 
     @property
     def status(self) -> Status:
         """What this learner is, and what it knows."""
         with self._lock:
-            known, spec = self._knowledge, self._pipeline.encoder.spec
+            known, spec = self._ledger.knowledge, self._pipeline.encoder.spec
             m, contest = known.moments, known.contest
             return Status(
                 bundle=self.bundle.name,
@@ -444,23 +550,29 @@ class Learner:
                 undoable=len(known.history),
                 memory_bytes=known.nbytes,
                 kernels=kernels.BACKEND,
-                state=str(self._store.folder) if self._store else None,
+                state=str(self._folder) if self._folder else None,
+                seq=self._ledger.seq,
+                lost=self._ledger.lost,
+                snapshot_error=self._ledger.snapshot_error,
                 unsaved=self.unsaved,
             )
 
     # -- private --------------------------------------------------------------------------
 
-    def _learn(self, q: I16, labels: Sequence[str], watch: Stopwatch) -> Lesson:
-        self._refuse_unwritable()
-        before = len(self._knowledge.labels)
-        served = self._knowledge.learn(q, labels)
+    def _learn(
+        self, q: I16, labels: Sequence[str], watch: Stopwatch, event: bytes | None
+    ) -> Lesson:
+        answer, served, known = self._ledger.learn(q, labels, event)
         watch.lap("learn")
         return Lesson(
-            samples=len(q),
-            total=self._knowledge.moments.samples,
-            new_classes=self.labels[before:],
+            samples=answer.samples,
+            total=answer.total,
+            new_classes=answer.new_classes,
             now_serving=described(served) if served else None,
             stage_ms=watch.times(),
+            seq=answer.seq,
+            durable=self._ledger.durable,
+            duplicate=known,
         )
 
     def _decide(
@@ -471,52 +583,33 @@ class Learner:
         among: Sequence[str] | None = None,
         top: int | None = None,
     ) -> Prediction:
-        found = self._knowledge.answer(q, among=among, top=top)
+        with self._lock:
+            found = self._ledger.knowledge.answer(q, among=among, top=top)
         watch.lap("decide")
         return Prediction(label=next(iter(found)), probabilities=found, stage_ms=watch.times())
 
     def _is(self, other: Learner | str | os.PathLike[str]) -> bool:
         if isinstance(other, Learner):
             return other is self
-        folder, mine = Path(other), self._store.folder if self._store else None
+        folder, mine = Path(other), self._folder
         return mine is not None and mine.exists() and folder.exists() and mine.samefile(folder)
 
     def _require_ridge(self) -> RidgeOptions:
-        options = self._knowledge.options[0]
+        options = self._ledger.knowledge.options[0]
         if not isinstance(options, RidgeOptions):
             raise InputError("expected the head to be ridge: no other has a λ to choose")
         return options
 
-    def _refuse_unwritable(self) -> None:
-        if self._store is not None:
-            self._store.refuse_unwritable()  # what cannot be kept is not learned either
-
     def _use_ridge(self, ridge: float) -> None:
-        self._refuse_unwritable()
-        self._knowledge.replace_head(msgspec.structs.replace(self._require_ridge(), ridge=ridge))
+        self._ledger.replace_head(msgspec.structs.replace(self._require_ridge(), ridge=ridge))
 
-    def _snapshot(self) -> Saved:
-        known, pipeline = self._knowledge, self._pipeline
-        header = StateHeader(
-            bundle_name=pipeline.bundle.name,
-            bundle_sha256=pipeline.bundle.sha256,
-            encoder_sha256=pipeline.encoder.sha256,
-            d=pipeline.d,
-            scale=pipeline.scale,
-            map=pipeline.map_spec,
-            head=known.options[0],
-            compared=known.options[1:],
-            auto=known.auto,
-            statistics=tuple(known.moments.statistics),
-            forgetting=known.forgetting,
-            labels=known.labels.names,
-            saturated=known.moments.saturated,
-        )
-        return Saved(header=header, tensors=known.tensors())
 
-    def _restore(self, saved: Saved) -> None:
-        header, known = saved.header, self._knowledge
-        heads = (header.head, *header.compared)
-        known.restore(saved_moments(saved), Labels(header.labels), saved.tensors, heads)
-        if known.options != heads or known.auto != header.auto:
-            self._saved_at = -1
+def _origin(pipeline: Pipeline) -> Origin:
+    return Origin(
+        bundle_name=pipeline.bundle.name,
+        bundle_sha256=pipeline.bundle.sha256,
+        encoder_sha256=pipeline.encoder.sha256,
+        d=pipeline.d,
+        scale=pipeline.scale,
+        map=pipeline.map_spec,
+    )

@@ -21,7 +21,7 @@ one more row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import numpy as np
@@ -126,6 +126,13 @@ class Moments:
         ForgetError : no set of samples that contains these has the sums held here (as far
             as sums can tell). Nothing has changed.
         """
+        self.subtraction(q, y)()
+
+    def subtraction(self, q: I16, y: I64) -> Callable[[], None]:
+        """Return what `subtract` would do, after all that it could refuse.
+
+        The sums must not change before it is called.
+        """
         q, y = self._checked(q, y)
         if y.size and y.max() >= self._k:
             raise ForgetError(f"class {y.max()} was never learned")
@@ -138,11 +145,18 @@ class Moments:
         with one_thread():
             G = self.G - x.T @ x
         self._refuse_impossible(n, Q, G, self.saturated - _at_the_rail(q))
-        self._update_kept(q, y, -1)
-        if not self._kept_possible(n, Q, G, np.unique(y)):
+        if self._kept:
+            self._update_kept(q, y, -1)
+            kept_possible = self._kept_possible(n, Q, G, np.unique(y))
             self._update_kept(q, y, +1)  # the exact inverse
-            raise ForgetError(_NOT_AMONG)
-        self._update(q, y, -1)
+            if not kept_possible:
+                raise ForgetError(_NOT_AMONG)
+
+        def subtract() -> None:
+            self._update_kept(q, y, -1)
+            self._update(q, y, -1)
+
+        return subtract
 
     def halve(self) -> None:
         """Halve every sum, rounded so that they stay those of a possible stream.
@@ -227,8 +241,16 @@ class Moments:
 
     def copy(self) -> Moments:
         """Return an independent copy."""
+        return self.relabelled(np.arange(self._k), self._k)
+
+    def relabelled(self, classes: I64, k: int) -> Moments:
+        """Return the same sums with class c as class `classes[c]` of `k`; several may become one.
+
+        A class without samples may go anywhere: it adds nothing.
+        """
         other = Moments(self.d, statistics=tuple(self._kept))
-        other.merge(self, np.arange(self._k))
+        other.grow(k)
+        other.merge(self, classes)
         return other
 
     def tensors(self) -> dict[str, F64 | I64]:

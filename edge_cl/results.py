@@ -10,7 +10,7 @@ class StageTimes:
     """Wall time of the stages of one call, in milliseconds.
 
     prepare : resize, crop, checks.  encode : the network.
-    decide : map, scores, probabilities.  learn : moments and head.
+    decide : map, scores, probabilities.  learn : moments and head, and the disk.
     """
 
     prepare: float = 0.0
@@ -53,6 +53,9 @@ class Lesson:
     new_classes : labels seen for the first time.
     now_serving : the head that answers from now on, where `head="auto"` has just changed it.
     stage_ms : where the time went.
+    seq : number of the newest of these samples; `forget_lesson` takes it.
+    durable : whether it would survive a power cut now; see `edge_cl.Durability`.
+    duplicate : whether the event was known: nothing was learned, this is the old answer.
     """
 
     samples: int
@@ -60,6 +63,42 @@ class Lesson:
     new_classes: tuple[str, ...]
     now_serving: str | None
     stage_ms: StageTimes
+    seq: int
+    durable: bool
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LessonRecord:
+    """One of the newest changes.
+
+    seq : its number.
+    kind : "learned", "undone" or "forgotten": a sample; "note": a change of another kind.
+    label : the class, as it is called now; of a note, what was done.
+    when_us : wall clock of the device, µs since 1970; order is by `seq` only.
+    stands : whether it was neither taken back nor rolled back since.
+    target : number of the lesson that was taken back, where it is known.
+    event : what the caller named the call, in hex.
+    """
+
+    seq: int
+    kind: str
+    label: str
+    when_us: int
+    stands: bool
+    target: int | None
+    event: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A state that was kept under a name: changes, samples and classes it had seen, its head."""
+
+    name: str
+    seq: int
+    samples: int
+    classes: int
+    head: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +127,10 @@ class Status:
     undoable : samples that `undo` can take back.
     memory_bytes : of moments, heads and undo history.
     kernels : "numba" or "numpy".
-    unsaved : whether something was learned since the last snapshot.
+    seq : changes so far.
+    lost : samples that damage of the disk has cost, as far as they could be counted.
+    snapshot_error : why the last snapshot could not be written; it is tried again.
+    unsaved : whether a power cut would cost something.
     """
 
     bundle: str
@@ -107,4 +149,7 @@ class Status:
     memory_bytes: int
     kernels: str
     state: str | None
+    seq: int
+    lost: int
+    snapshot_error: str | None
     unsaved: bool

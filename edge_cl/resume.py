@@ -12,8 +12,10 @@ from edge_cl.errors import InputError, StateError
 from edge_cl.features import MapSpec, feature_map
 from edge_cl.forgetting import Forgetting
 from edge_cl.heads import HeadOptions, RidgeOptions, head_options
+from edge_cl.knowledge import Knowledge
 from edge_cl.labels import Labels
 from edge_cl.moments import Moments
+from edge_cl.pipeline import Pipeline
 from edge_cl.specs import described
 from edge_cl.statistics import STATISTICS
 from edge_cl.store import TENSORS, Saved, StateHeader, Store
@@ -128,3 +130,36 @@ def saved_moments(saved: Saved) -> Moments:
         saturated=header.saturated,
         **{name: t[name] for name in besides},
     )
+
+
+def begun_knowledge(
+    pipeline: Pipeline, heads: Sequence[HeadOptions], forgetting: Forgetting, *, auto: bool
+) -> Knowledge:
+    """Return knowledge of nothing yet, over the features of a pipeline."""
+    return Knowledge(
+        heads,
+        d=pipeline.d,
+        scale=pipeline.scale,
+        mean_square_norm=pipeline.mean_square_norm,
+        forgetting=forgetting,
+        auto=auto,
+    )
+
+
+def saved_knowledge(
+    saved: Saved, pipeline: Pipeline, heads: Sequence[HeadOptions], *, auto: bool
+) -> Knowledge:
+    """Return what a snapshot holds, checked, under `heads`.
+
+    Raises
+    ------
+    StateError : its parts do not fit each other.
+    InputError : a head needs sums that it does not have.
+    """
+    header = saved.header
+    known = begun_knowledge(pipeline, heads, header.forgetting, auto=auto)
+    kept = {name: a for name, a in saved.tensors.items() if name != "marks"}
+    known.restore(
+        saved_moments(saved), Labels(header.labels), kept, (header.head, *header.compared)
+    )
+    return known

@@ -7,6 +7,7 @@ for the caller to check. A header has the field `format_version`.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_cl.errors import StateError
+from edge_cl.errors import FormatError, StateError, StorageError
 
 __all__ = ["digest", "seal", "unseal"]
 
@@ -43,7 +44,9 @@ def unseal(
     Raises
     ------
     FileNotFoundError : there is no file.
-    StateError : it cannot be read, is damaged, or has another format or header.
+    StateError : it is damaged (the medium, or the bytes), or has another header.
+    FormatError : it has another format.
+    StorageError : it may not be read.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -53,7 +56,10 @@ def unseal(
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise StateError(f"cannot read {path}: {error.strerror}") from error
+        message = f"cannot read {path}: {error.strerror}"
+        if error.errno == errno.EIO:
+            raise StateError(message, hint=_HINT) from error
+        raise StorageError(message) from error
     damaged = f"{path} is damaged"
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > min(MAX_HEADER_BYTES, len(data) - 8):
@@ -72,7 +78,7 @@ def unseal(
     try:
         told = msgspec.json.decode(text, type=_Version).format_version
         if told != version:
-            raise StateError(
+            raise FormatError(
                 f"{path} has format {told}, this edge-cl reads {version}", hint="update edge-cl"
             )
         return msgspec.json.decode(text, type=kind), tensors

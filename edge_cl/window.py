@@ -15,7 +15,7 @@ whether a sample is in the window, and where.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -73,8 +73,8 @@ class Sliding:
             q, y = q[room:], y[room:]
         return left
 
-    def subtract(self, q: I16, y: I64) -> None:
-        """See `Memory.subtract`. The newest of equal samples goes; its place stays taken."""
+    def subtraction(self, q: I16, y: I64) -> Callable[[], None]:
+        """See `Memory.subtraction`. The newest of equal samples goes; its place stays taken."""
         q, y = self._checked(q, y)
         places: list[tuple[_Block, int, int]] = []
         taken: set[tuple[int, int]] = set()
@@ -88,9 +88,14 @@ class Sliding:
                     break
             else:
                 raise ForgetError("the sample is not in the window: it left, or never came")
-        self.moments.subtract(q, y)
-        for block, at, i in sorted(places, key=lambda place: -place[1]):
-            block.drop(at, q[i : i + 1], y[i : i + 1])
+        subtract = self.moments.subtraction(q, y)
+
+        def take_back() -> None:
+            subtract()
+            for block, at, i in sorted(places, key=lambda place: -place[1]):
+                block.drop(at, q[i : i + 1], y[i : i + 1])
+
+        return take_back
 
     def merge(self, other: Moments, classes: I64) -> None:
         """Refuse: sums have no place in the order of arrival, and could never leave."""

@@ -48,6 +48,8 @@ LAYERS = [
     "pipeline",
     "contest",
     "knowledge",
+    "lessons",
+    "ledger",
     "resume",
     "tuning",
     "learner",

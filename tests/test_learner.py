@@ -61,7 +61,7 @@ def moments(learner):
 
 def everything(learner):
     """What a caller can see of a learner, and what it would save."""
-    state = {**learner.moments().tensors(), **learner._knowledge.history.tensors()}
+    state = {**learner.moments().tensors(), **learner._ledger.knowledge.history.tensors()}
     return (
         learner.scores(X).tobytes() if learner.status.samples else None,
         learner.labels,
@@ -685,13 +685,13 @@ def test_tuning_by_bad_groups_changes_nothing(spoiled):
 
 
 def test_leaving_the_block_saves_what_is_unsaved(tmp_path):
-    with taught(state=tmp_path) as learner:
+    with taught(state=tmp_path, durability="save") as learner:
         assert learner.status.unsaved
         learner.save()
         assert not learner.status.unsaved
         learner.undo()
         assert learner.status.unsaved
-    assert Store(tmp_path, read_only=True).load().tensors["n"].sum() == 59
+    assert Store(tmp_path, read_only=True).load().saved.tensors["n"].sum() == 59
 
 
 def test_an_error_in_the_block_saves_too_and_passes_on(tmp_path):
@@ -705,15 +705,15 @@ def test_an_interrupted_update_never_leaves_a_stale_head(tmp_path):
     """Ctrl-C may come between the sums and the head; what is saved then must agree."""
     learner = taught(state=tmp_path)
     learner.predict(X[0])
-    update = learner._knowledge.head.update
+    update = learner._ledger.knowledge.head.update
 
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    learner._knowledge.head.update = interrupted
+    learner._ledger.knowledge.head.update = interrupted
     with pytest.raises(KeyboardInterrupt):
         learner.learn(X[0] * 2, "new")
-    learner._knowledge.head.update = update
+    learner._ledger.knowledge.head.update = update
     learner.close()
     with Learner.open(tmp_path) as again:
         scores, n = again.scores(X), again.status.samples

@@ -28,6 +28,7 @@ class Choices:
     runtime: str | None = None
     precision: str | None = None
     threads: int | None = None
+    durability: str = "save"  # what ends in an error then leaves the state as it was
 
 
 def open_existing(state: Path, choices: Choices | None = None, *, read_only: bool) -> Learner:
@@ -60,9 +61,9 @@ def all_or_nothing(learner: Learner) -> Iterator[Learner]:
 def require_state(state: Path) -> None:
     """Raise StateError unless something was saved in folder `state`."""
     from edge_cl.errors import StateError
-    from edge_cl.store import Store
+    from edge_cl.store import is_state
 
-    if not Store(state, read_only=True).snapshot.exists():
+    if not is_state(state):
         raise StateError(
             f"no state in {state}",
             hint="learn something first (edge-cl learn --help), or name its folder with --state",
@@ -88,5 +89,6 @@ def _open(state: Path, choices: Choices, *, read_only: bool) -> Learner:
         runtime=choices.runtime,
         precision=choices.precision,
         threads=choices.threads,
+        durability=choices.durability,
         read_only=read_only,
     )

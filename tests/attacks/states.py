@@ -83,7 +83,7 @@ def forgeries(data):
         yield what, put_together(header, {k: v for k, v in parts.items() if v is not None})
 
     for key, values in {
-        "format_version": (0, 2, "1", None),
+        "format_version": (0, 1, 3, "2", None),
         "bundle_name": (None, 1),
         "encoder_sha256": ("0" * 64, None),
         "d": (header["d"] + 1, 0, -1, "3"),
