@@ -86,6 +86,21 @@ def make_folder(path: Path) -> None:
         raise StorageError(f"cannot make {path}: {error.strerror or error}") from error
 
 
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, durable; do nothing where there is none.
+
+    Raises
+    ------
+    StorageError : the disk refused.
+    """
+    try:
+        sync_folder(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StorageError(f"cannot sync {path}: {error.strerror or error}") from error
+
+
 def sync_folder(folder: Path) -> None:
     """Make what was created, renamed or removed in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)

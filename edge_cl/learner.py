@@ -54,7 +54,7 @@ from edge_cl.resume import (
 )
 from edge_cl.specs import described
 from edge_cl.stopwatch import Stopwatch
-from edge_cl.store import Durability, Promotion, Recovery, Saved, Store, durability_named
+from edge_cl.store import Durability, Promotion, Recovery, Saved, Store, durability_named, is_state
 from edge_cl.tuning import group_features
 
 __all__ = ["UNDO_DEPTH", "Learner"]
@@ -312,6 +312,8 @@ class Learner:
         if self._is(other):
             raise InputError("expected another learner to merge with, got this one")
         if not isinstance(other, Learner):
+            if not is_state(Path(other)):
+                raise StateError(f"{os.fspath(other)} holds no state")
             with Learner.open(other, bundle=self.bundle, read_only=True) as opened:
                 self.merge(opened)
             return

@@ -120,6 +120,7 @@ class Ledger:
         self._stale = False  # whether the snapshots are of another head than serves
         self._retry_at = 0
         self._broken = ""
+        self._first: Saved | None = None  # where a state begins whose files are made later
         ring = proven.ring_rows if proven and proven.ring_rows else durability.ring
         self._lessons = Lessons(ring)
         if proven:
@@ -294,8 +295,7 @@ class Ledger:
         """Keep everything as it is now under a name."""
         with self._changing():
             store = self._require_store()
-            self.flush()
-            self._begin(store)
+            self.save()
             store.save_version(name, self._saved())
 
     def rollback(self, name: str, knowledge: Callable[[Saved], Knowledge]) -> Saved:
@@ -357,16 +357,14 @@ class Ledger:
             if not (self._waiting or self._apart):
                 return
             store = self._require_store()
-            if not self._apart and store.begun and len(self._waiting) <= self._most_rows:
+            if self._first:
+                store.begin(self._first, self._durability)
+                self._first = None
+            if not self._apart and store.room(self._seq):
                 self._append(store, [])
                 return
-            saved = self._saved(floor=self._seq)
-            if store.begun:
-                store.ring.archive(self._seq - len(self._waiting) + 1, self._waiting)
-                store.snapshot(saved, both=True)
-            else:
-                store.begin(saved, self._durability)
-                store.ring.archive(self._seq - len(self._waiting) + 1, self._waiting)
+            store.ring.archive(self._seq - len(self._waiting) + 1, self._waiting)
+            store.snapshot(self._saved(floor=self._seq), both=True)
             self._floor = self._seq
             rows, self._waiting, self._calls, self._apart = self._waiting, [], 0, False
             self._stale = False
@@ -383,7 +381,8 @@ class Ledger:
             store = self._require_store()
             self._refuse()
             self.flush()
-            self._begin(store)
+            if not store.begun:
+                store.begin(self._saved(), self._durability)
             if self._seq != store.behind or self._stale:
                 store.snapshot(self._saved(), both=self._stale)
                 self._stale = False
@@ -473,13 +472,13 @@ class Ledger:
 
     def _keep(self, store: Store, rows: list[bytes]) -> None:
         each = self._durability.each
+        self._begin(store)
         if each == 0 or self._calls < each:
             self._waiting += rows
             if each == 0 and not self._archive:
                 del self._waiting[: max(0, len(self._waiting) - self._lessons.size)]
                 self._apart = self._apart or len(self._waiting) == self._lessons.size
             return
-        self._begin(store)
         if self._apart or len(self._waiting) + len(rows) > self._most_rows:
             self.flush()
         if not store.room(self._seq + len(rows)):
@@ -527,6 +526,7 @@ class Ledger:
                 self._stale = False
                 self._list(store, rows)
             elif store is not None:
+                self._begin(store)
                 self._waiting += rows
                 self._apart = True
             with self.lock:
@@ -546,8 +546,16 @@ class Ledger:
     # -- private: snapshots -----------------------------------------------------------------
 
     def _begin(self, store: Store) -> None:
-        if not store.begun:
+        """Make the files of a new state, before anything is applied: it begins with nothing.
+
+        Where only `flush` commits, they are made then.
+        """
+        if store.begun or self._first:
+            return
+        if self._durability.each:
             store.begin(self._saved(), self._durability)
+        else:
+            self._first = self._saved()
 
     def _snapshot_if_due(self) -> None:
         store = self._store

@@ -221,11 +221,11 @@ def test_autosave_saves_while_no_sample_comes(tmp_path):
         def __iter__(self):
             yield from self.items
             deadline = time.monotonic() + 10
-            while not (tmp_path / "state" / "snapshot.safetensors").exists():
+            while not (tmp_path / "state" / "snapshot-0.safetensors").exists():
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
 
-    with Learner.open(tmp_path / "state", bundle=BUNDLE) as learner:
+    with Learner.open(tmp_path / "state", bundle=BUNDLE, durability="save") as learner:
         summary = run_stream(
             learner,
             Waiting(stream(3), total=False),
@@ -241,7 +241,7 @@ def test_an_autosave_that_fails_ends_the_run_with_its_error(learner, monkeypatch
     def refuse():
         raise StorageError("no space left")
 
-    monkeypatch.setattr(learner, "save", refuse)
+    monkeypatch.setattr(learner, "flush", refuse)
     stop = threading.Event()
 
     class Waiting(Listed):

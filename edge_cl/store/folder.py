@@ -89,6 +89,8 @@ class Store:
         StateError : neither snapshot is whole, or this version does not know the format.
         StorageError : the disk refused to read, or the folder is in use by another process.
         """
+        if not self.read_only:
+            self._sync()
         self._found = read_snapshots(self.folder)
         for one in self._found:
             if isinstance(one.error, FormatError):
@@ -116,9 +118,10 @@ class Store:
             for place in (0, 1):
                 self._write(place, saved)
         except BaseException:
-            for path in snapshot_paths(self.folder):
-                path.unlink(missing_ok=True)
             self._written = [-1, -1]
+            for path in snapshot_paths(self.folder):
+                with contextlib.suppress(OSError):  # what refused to write may refuse this too
+                    path.unlink()
             raise
 
     def settle(
@@ -306,6 +309,15 @@ class Store:
             raise StorageError(f"{self.folder} has no ring that is open for writing")
         return self._ring
 
+    def _sync(self) -> None:
+        """Make durable what a writer that was killed has left to the page cache.
+
+        Otherwise what is read now, and answered for, could still vanish with the power.
+        """
+        ring = self.folder / _RING
+        for path in (*_companions(ring), ring, self.folder / "versions", self.folder):
+            files.sync(path)
+
     def _held(self) -> tuple[RingMeta, list[bytes]] | StateError | None:
         path = self.folder / _RING
         try:
@@ -391,8 +403,8 @@ def _sweep(folder: Path) -> None:
 
 
 def _locked(folder: Path) -> int:
+    files.make_folder(folder)
     try:
-        files.make_folder(folder)
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StorageError(f"cannot open {folder}: {error.strerror}") from error
