@@ -11,18 +11,16 @@ A bundle is a *stored* ZIP (nothing is compressed, so nothing can explode):
 The archive's comment is the sha256 of the manifest, and the manifest holds the sha256 and
 size of every member, so that one edited byte anywhere is found by `open_bundle` before any
 parser of a model sees it. This proves that the file is whole, not who made it: a forger can
-recompute hashes; only a signature answers that.
+recompute hashes; only a signature (`signing`) answers that.
 
-Sizes are bounded before anything is read, member names are a closed list, and no path
-from the archive is ever used on the file system.
+The archive has one form only (`archive`), its sizes are bounded before anything is read, and an
+encoder that needs another file or somebody's operators is refused (`onnx_file`, `tflite_file`).
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +28,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from edge_cl import files
+from edge_cl import archive, files
 from edge_cl.arrays import F32
+from edge_cl.bounded_read import read_bounded
 from edge_cl.errors import BundleError, InputError
 from edge_cl.manifest import (
-    MEMBER,
+    MAX_BUNDLE_BYTES,
     SCHEMA_VERSION,
     EmbeddingSpec,
     EncoderSpec,
@@ -43,8 +42,11 @@ from edge_cl.manifest import (
     Member,
     inconsistency,
 )
+from edge_cl.onnx_file import check_onnx
+from edge_cl.tflite_file import check_tflite
 
 __all__ = [
+    "MAX_BUNDLE_BYTES",
     "SCHEMA_VERSION",
     "Bundle",
     "EmbeddingSpec",
@@ -60,11 +62,7 @@ __all__ = [
     "write_bundle",
 ]
 
-MAX_BUNDLE_BYTES = 1 << 30
-MAX_MANIFEST_BYTES = 1 << 18
-
-_MANIFEST = "manifest.json"
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same members give the same bytes
+_MAX_PARITY_HEADER = 1 << 16  # bytes of JSON about two tensors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +98,7 @@ class Bundle:
 
     def archive(self) -> bytes:
         """Return the bundle's file again."""
-        return _pack(self.head, self.files)
+        return archive.pack(self.head, self.files)
 
 
 def pack_bundle(manifest: Manifest, members: Mapping[str, bytes]) -> bytes:
@@ -109,6 +107,7 @@ def pack_bundle(manifest: Manifest, members: Mapping[str, bytes]) -> bytes:
     Raises
     ------
     InputError : a member name outside the format, or a manifest that does not fit the files.
+    BundleError : an encoder that is not one self-contained model; see `read_bundle`.
     """
     entries = {
         name: Member(sha256=_sha256(data), size=len(data)) for name, data in sorted(members.items())
@@ -117,7 +116,8 @@ def pack_bundle(manifest: Manifest, members: Mapping[str, bytes]) -> bytes:
     problem = inconsistency(manifest)
     if problem:
         raise InputError(problem)
-    return _pack(msgspec.json.format(msgspec.json.encode(manifest), indent=2), members)
+    _check_models(members, f"{manifest.name} {manifest.version}")
+    return archive.pack(msgspec.json.format(msgspec.json.encode(manifest), indent=2), members)
 
 
 def write_bundle(
@@ -139,26 +139,18 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     ------
     BundleError : not a bundle, damaged, edited, or of a schema this version does not know.
     """
-    path = Path(path)
-    try:
-        size = path.stat().st_size
-        if size > MAX_BUNDLE_BYTES:
-            raise BundleError(f"{path} has {size} bytes, a bundle has at most {MAX_BUNDLE_BYTES}")
-        return read_bundle(path.read_bytes(), str(path))
-    except OSError as error:
-        if isinstance(error, BundleError):
-            raise
-        raise BundleError(f"cannot read {path}: {error.strerror or error}") from error
+    data = read_bounded(Path(path), MAX_BUNDLE_BYTES, error=BundleError)
+    return read_bundle(data, str(path))
 
 
 def read_bundle(data: bytes, where: str = "bundle") -> Bundle:
     """Verify the bytes of a bundle; `where` names them in errors. See `open_bundle`."""
-    members = _unpack(data, where)
-    head = members.pop(_MANIFEST)
+    members = archive.unpack(data, where)
+    head = members.pop(archive.MANIFEST)
     manifest = _decode_manifest(head, where)
     if set(members) != set(manifest.members):
-        odd = sorted(set(members) ^ set(manifest.members))
-        raise BundleError(f"{where}: members differ from the manifest: {', '.join(odd)}")
+        odd = ascii(min(set(members) ^ set(manifest.members)))[:80]
+        raise BundleError(f"{where}: members differ from the manifest: {odd}")
     for name, blob in members.items():
         want = manifest.members[name]
         if len(blob) != want.size or _sha256(blob) != want.sha256:
@@ -169,6 +161,7 @@ def read_bundle(data: bytes, where: str = "bundle") -> Bundle:
     problem = inconsistency(manifest)
     if problem:
         raise BundleError(f"{where}: {problem}")
+    _check_models(members, where)
     return Bundle(manifest=manifest, head=head, files=members)
 
 
@@ -185,11 +178,15 @@ def load_parity(bundle: Bundle) -> Parity | None:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    if int.from_bytes(blob[:8], "little") > _MAX_PARITY_HEADER:
+        raise BundleError("parity.safetensors has a header that is too large")
     try:
         tensors = load(blob)
-        inputs, features = tensors["inputs"], tensors["features"]
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"parity.safetensors cannot be read: {error}") from error
+    if set(tensors) != {"inputs", "features"}:
+        raise BundleError("parity.safetensors must hold the tensors inputs and features")
+    inputs, features = tensors["inputs"], tensors["features"]
     spec = bundle.manifest
     m = len(inputs) if inputs.ndim else 0
     if (
@@ -197,67 +194,18 @@ def load_parity(bundle: Bundle) -> Parity | None:
         or inputs.dtype.name != spec.input.dtype
         or features.shape != (m, spec.embedding.d)
         or features.dtype != np.float32
-        or not np.isfinite(features).all()
+        or not (np.isfinite(features).all() and np.isfinite(inputs).all())
     ):
         raise BundleError("parity.safetensors does not fit the manifest's input and embedding")
     return Parity(inputs=inputs, features=features)
 
 
-def _pack(head: bytes, members: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in [(_MANIFEST, head), *sorted(members.items())]:
-            info = zipfile.ZipInfo(name, _EPOCH)
-            info.create_system = 3  # as on any other system
-            archive.writestr(info, data)
-        archive.comment = _sha256(head).encode()
-    return buffer.getvalue()
-
-
-def _unpack(data: bytes, where: str) -> dict[str, bytes]:
-    """Return the members of a stored ZIP, refusing everything our writer never makes."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            infos = archive.infolist()
-            names = [info.filename for info in infos]
-            if len(set(names)) != len(names):
-                raise BundleError(f"{where}: a member occurs twice")
-            if not names or names[0] != _MANIFEST:
-                raise BundleError(f"{where} is not an edge-cl bundle: no manifest comes first")
-            for info in infos:
-                if info.filename != _MANIFEST and not MEMBER.fullmatch(info.filename):
-                    raise BundleError(f"{where}: unknown member {info.filename!r}")
-                if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 0x1:
-                    raise BundleError(f"{where}: {info.filename} is compressed or encrypted")
-            if infos[0].file_size > MAX_MANIFEST_BYTES:
-                raise BundleError(
-                    f"{where}: the manifest is larger than {MAX_MANIFEST_BYTES} bytes"
-                )
-            if len(data) != _archive_size(infos):
-                raise BundleError(f"{where}: the archive has gaps, or bytes that no member owns")
-            members = {info.filename: archive.read(info) for info in infos}
-            comment = archive.comment
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, OSError) as error:
-        if isinstance(error, BundleError):
-            raise
-        raise BundleError(
-            f"{where} is not an edge-cl bundle, or damaged: {error}",
-            hint="the file may be cut short; fetch or export it again",
-        ) from error
-    if comment != _sha256(members[_MANIFEST]).encode():
-        raise BundleError(
-            f"{where}: the manifest is not the one that was written",
-            hint="the bundle was damaged or edited; fetch or export it again",
-        )
-    return members
-
-
-def _archive_size(infos: list[zipfile.ZipInfo]) -> int:
-    """Bytes of an archive that holds these members, our comment, and nothing else."""
-    local, central, end = 30, 46, 22  # fixed parts of the three ZIP records
-    names = sum(2 * len(info.filename) for info in infos)
-    bodies = sum(local + central + info.file_size for info in infos)
-    return names + bodies + end + 64
+def _check_models(members: Mapping[str, bytes], where: str) -> None:
+    for name, data in members.items():
+        if name.endswith(".onnx"):
+            check_onnx(data, f"{where}: {name}")
+        elif name.endswith(".tflite"):
+            check_tflite(data, f"{where}: {name}")
 
 
 def _decode_manifest(head: bytes, where: str) -> Manifest:

@@ -15,8 +15,16 @@ import msgspec
 SCHEMA_VERSION = 1
 
 MEMBER = re.compile(
-    r"(encoder[a-z0-9-]*\.(onnx|tflite)|parity\.safetensors|report\.json|MODEL_CARD\.md)"
+    r"(encoder[a-z0-9-]{0,64}\.(onnx|tflite)|parity\.safetensors|report\.json|MODEL_CARD\.md)"
 )
+MAX_BUNDLE_BYTES = 1 << 30
+MAX_MEMBERS = 32  # the manifest among them
+_LARGEST = {  # any other member is an encoder, and bounded by the bundle
+    "manifest.json": 1 << 18,
+    "parity.safetensors": 1 << 28,
+    "report.json": 1 << 20,
+    "MODEL_CARD.md": 1 << 20,
+}
 
 
 class InputSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,11 +95,20 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     members: dict[str, Member] = {}
 
 
+def largest(member: str) -> int:
+    """Return how many bytes a member of this name may have."""
+    return _LARGEST.get(member, MAX_BUNDLE_BYTES)
+
+
 def inconsistency(m: Manifest) -> str:
     """Say what in the manifest contradicts itself; empty where nothing does."""
-    for name in m.members:
+    if len(m.members) >= MAX_MEMBERS:
+        return f"expected fewer than {MAX_MEMBERS} members, got {len(m.members)}"
+    for name, entry in m.members.items():
         if not MEMBER.fullmatch(name):
             return f"unknown member {name!r}"
+        if not 0 <= entry.size <= largest(name):
+            return f"{name} has {entry.size} bytes, at most {largest(name)} may be"
     for spec in m.encoders:
         if spec.member not in m.members:
             return f"the encoder {spec.member!r} is not among the members"

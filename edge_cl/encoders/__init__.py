@@ -3,7 +3,8 @@
 `open_encoder` picks a member of the bundle; the result is one class for all of them: it
 prepares a raw input (a uint8 picture of any size, or a vector) and encodes batches. The
 libraries live in one file each: `onnx_runner`, `litert_runner`; `passthrough` is for
-bundles whose features come ready-made.
+bundles whose features come ready-made. A network that was never loaded on this machine is
+loaded by a child process first (`canary`).
 """
 
 from __future__ import annotations
@@ -17,13 +18,21 @@ from edge_cl import arrays
 from edge_cl.arrays import F32
 from edge_cl.bundle import Bundle, EncoderSpec
 from edge_cl.device import usable_cores
+from edge_cl.encoders.canary import prove
 from edge_cl.encoders.litert_runner import LiteRTRunner, litert_available
 from edge_cl.encoders.onnx_runner import OnnxRunner, onnx_available
 from edge_cl.encoders.passthrough import PassthroughRunner
 from edge_cl.encoders.picture import fit_picture
 from edge_cl.errors import BackendError, InputError, MissingExtraError
 
-__all__ = ["Encoder", "Runner", "choose_encoder", "matching_encoders", "open_encoder"]
+__all__ = [
+    "Encoder",
+    "Runner",
+    "choose_encoder",
+    "load_network",
+    "matching_encoders",
+    "open_encoder",
+]
 
 # Of what a bundle offers, the first that can run here: the fastest on most boards.
 _PREFERENCE = [("onnx", "int8"), ("litert", "int8"), ("onnx", "fp16"), ("litert", "fp16")]
@@ -141,18 +150,28 @@ def open_encoder(
     Raises
     ------
     InputError, MissingExtraError : see `choose_encoder`.
-    BackendError : the library cannot load the network.
+    BackendError : the network cannot be loaded here, or does not work: see `canary`.
     """
     if threads is not None and threads < 1:
         raise InputError(f"expected threads >= 1, got {threads}")
     spec = choose_encoder(bundle, runtime, precision)
     if spec is None:
         return Encoder(bundle, None, PassthroughRunner())
-    blob = bundle.files[spec.member]
     threads = threads or min(4, usable_cores())
+    prove(bundle, spec, threads)
+    return Encoder(bundle, spec, load_network(spec, bundle.files[spec.member], threads))
+
+
+def load_network(spec: EncoderSpec, blob: bytes, threads: int) -> Runner:
+    """Load a network with the library that runs it, in this process.
+
+    Raises
+    ------
+    BackendError : the library cannot load it.
+    """
     if spec.runtime == "onnx":
-        return Encoder(bundle, spec, OnnxRunner(blob, spec, threads))
-    return Encoder(bundle, spec, LiteRTRunner(blob, spec, threads))
+        return OnnxRunner(blob, spec, threads)
+    return LiteRTRunner(blob, spec, threads)
 
 
 def _rank(spec: EncoderSpec) -> int:

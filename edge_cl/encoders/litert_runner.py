@@ -37,7 +37,9 @@ class LiteRTRunner:
             self._interpreter = interpreter(model_content=blob, num_threads=threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise BackendError(f"LiteRT cannot load {spec.member}: {error}") from error
+            raise BackendError(
+                f"LiteRT cannot load {spec.member}: {' '.join(str(error).split())}"
+            ) from error
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or outputs[0]["dtype"] != np.float32:
@@ -54,7 +56,7 @@ class LiteRTRunner:
             self._interpreter.invoke()
             features = self._interpreter.get_tensor(self._output)
         except (ValueError, RuntimeError) as error:
-            raise BackendError(f"LiteRT failed: {error}") from error
+            raise BackendError(f"LiteRT failed: {' '.join(str(error).split())}") from error
         return np.asarray(features)
 
 

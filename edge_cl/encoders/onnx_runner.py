@@ -48,10 +48,13 @@ class OnnxRunner:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # what was checked
         try:
             self._session = ort.InferenceSession(blob, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise BackendError(f"ONNX Runtime cannot load {spec.member}: {error}") from error
+            raise BackendError(
+                f"ONNX Runtime cannot load {spec.member}: {' '.join(str(error).split())}"
+            ) from error
         self._input, self._output = spec.input_name, spec.output_name
         names = ([i.name for i in self._session.get_inputs()], [self._input])
         outputs = [o.name for o in self._session.get_outputs()]
@@ -69,7 +72,7 @@ class OnnxRunner:
             starts = range(0, len(batch), self._batch)
             return np.concatenate([self._once(batch[i : i + self._batch]) for i in starts])
         except Exception as error:
-            raise BackendError(f"ONNX Runtime failed: {error}") from error
+            raise BackendError(f"ONNX Runtime failed: {' '.join(str(error).split())}") from error
 
     def _once(self, batch: NDArray[Any]) -> F32:
         return np.asarray(self._session.run([self._output], {self._input: batch})[0])

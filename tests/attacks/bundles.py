@@ -6,6 +6,8 @@ import json
 import struct
 import zipfile
 
+import model_bytes as mb
+
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -14,8 +16,13 @@ def members_of(bundle):
 
 
 def zipped(members, *, comment=None, method=zipfile.ZIP_STORED, extra=b""):
-    """An archive of (name, data) pairs or a dict, with the comment that makes it look right."""
-    pairs = list(members.items()) if isinstance(members, dict) else members
+    """An archive of (name, data) pairs as they stand, or of a dict in the right order.
+
+    It has the comment that makes it look right.
+    """
+    pairs = members
+    if isinstance(members, dict):
+        pairs = sorted(members.items(), key=lambda pair: (pair[0] != "manifest.json", pair[0]))
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, data in pairs:
@@ -53,6 +60,7 @@ def honest(members, **files):
 def archives(members):
     """Yield (what is wrong, bytes) for everything that is wrong with the archive."""
     good, names = zipped(members), [n for n in members if n != "manifest.json"]
+    pairs = [(name, members[name]) for name in names]
     for name in members:
         data = members[name]
         yield f"{name} edited", zipped({**members, name: data[:-1] + bytes([data[-1] ^ 1])})
@@ -83,6 +91,53 @@ def archives(members):
     yield "a text file", b"hello world" * 100
     for size in (len(good) + 1, 1 << 31, (1 << 32) - 2):
         yield f"claims {size} bytes", claiming(good, size)
+    for what, attributes in {
+        "a symbolic link": 0o120777 << 16,
+        "a device": 0o060600 << 16,
+        "a folder": 0o040755 << 16 | 0x10,
+        "set-user-id": 0o104755 << 16,
+        "a hidden DOS file": 0o600 << 16 | 0x02,
+    }.items():
+        yield f"{what}", directory_changed(good, 38, "<I", attributes)
+        yield f"{what}, not the manifest", directory_changed(good, 38, "<I", attributes, at=2)
+    yield "written on Windows", directory_changed(good, 5, "<B", 0)
+    yield "another date", directory_changed(good, 14, "<H", 34)
+    yield "another offset", directory_changed(good, 42, "<I", 7, at=1)
+    yield "another disk", directory_changed(good, 34, "<H", 1)
+    yield "a wrong checksum in the directory", directory_changed(good, 16, "<I", 0)
+    yield "a wrong checksum in both places", checksum_changed(good)
+    yield "members backwards", zipped([("manifest.json", members["manifest.json"]), *pairs[::-1]])
+    yield "a folder entry", zipped({**members, "encoder/": b""})
+    yield "an upper-case member", zipped({**members, "ENCODER.ONNX": b"x"})
+    yield "a data descriptor", streamed(members)
+    yield "a hidden member", hiding(members)
+    yield (
+        "too many members",
+        honest(members, **{f"encoder-{i}__onnx": mb.IDENTITY for i in range(31)}),
+    )
+    for name, size in {"MODEL_CARD__md": 1 << 20, "report__json": 1 << 20}.items():
+        yield f"{name} above its limit", honest(members, **{name: b" " * (size + 1)})
+
+
+def encoders(members, name="encoder.onnx"):
+    """Yield (what is wrong, bytes) for honest archives of networks that want more than a file."""
+    external = mb.graph([mb.node("Identity")], initializers=[mb.external_tensor()])
+    for what, blob in {
+        "is text": b"no network",
+        "is empty": b"",
+        "is another runtime's": mb.tflite(),
+        "is cut": members[name][:-1],
+        "keeps weights elsewhere": mb.onnx(external),
+        "has a custom operator": mb.onnx(mb.graph([mb.node("Run", domain="com.evil")])),
+    }.items():
+        yield f"an encoder that {what}", honest(members, **{name.replace(".", "__"): blob})
+    for what, blob in {
+        "is text": b"no network",
+        "is another runtime's": members[name],
+        "keeps weights elsewhere": mb.tflite(groups=1, buffers=1),
+        "has a custom operator": mb.tflite(code=32, custom="FlexErf"),
+    }.items():
+        yield f"a tflite encoder that {what}", honest(members, encoder__tflite=blob)
 
 
 def manifests(members):
@@ -153,6 +208,56 @@ def good_with_duplicate(members, name):
         return zipped([*members.items(), (name, members[name])])
 
 
+def directory_changed(data, offset, kind, value, at=0):
+    """Write a value into the record of member number `at` in the directory."""
+    data = bytearray(data)
+    position = -1
+    for _ in range(at + 1):
+        position = data.index(b"PK\x01\x02", position + 1)
+    struct.pack_into(kind, data, position + offset, value)
+    return bytes(data)
+
+
+def checksum_changed(data):
+    """Let both headers of the first member tell another CRC-32; all digests are right."""
+    data = bytearray(directory_changed(data, 16, "<I", 7))
+    struct.pack_into("<I", data, 14, 7)
+    return bytes(data)
+
+
+def streamed(members):
+    """An archive as it is written to a pipe: sizes follow the bytes."""
+
+    class Pipe(io.RawIOBase):
+        def __init__(self):
+            self.data = bytearray()
+
+        def writable(self):
+            return True
+
+        def write(self, chunk):
+            self.data += chunk
+            return len(chunk)
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name, EPOCH), data)
+        archive.comment = hashlib.sha256(members["manifest.json"]).hexdigest().encode()
+    return bytes(pipe.data)
+
+
+def hiding(members):
+    """An archive with a member that the directory does not list: readers that walk find it."""
+    data = zipped(members)
+    last = data.rindex(b"PK\x01\x02")
+    end = data.rindex(b"PK\x05\x06")
+    data = bytearray(data[:last] + data[end:])
+    _, _, here, total, size = struct.unpack_from("<HHHHI", data, last + 4)
+    struct.pack_into("<HHI", data, last + 8, here - 1, total - 1, size - (end - last))
+    return bytes(data)
+
+
 def comment_of(data):
     return zipfile.ZipFile(io.BytesIO(data)).comment
 
@@ -165,9 +270,12 @@ def flagged(data, bit):
     return bytes(data)
 
 
-def claiming(data, size):
-    """Let the first member claim `size` bytes, in both headers."""
+def claiming(data, size, member=0):
+    """Let a member claim `size` bytes, in both headers."""
     data = bytearray(data)
-    struct.pack_into("<II", data, 18, size, size)
-    struct.pack_into("<II", data, data.index(b"PK\x01\x02") + 20, size, size)
+    for mark, offset in ((b"PK\x03\x04", 18), (b"PK\x01\x02", 20)):
+        position = -1
+        for _ in range(member + 1):
+            position = data.index(mark, position + 1)
+        struct.pack_into("<II", data, position + offset, size, size)
     return bytes(data)
