@@ -8,6 +8,7 @@ EdgeCLError
 ├── StorageError (OSError)             the disk refused: full, read-only, locked by another process
 ├── ForgetError (ValueError)           the sample was never learned, or cannot be taken back
 ├── SourceError (OSError)              a camera, video, folder or stream cannot be read
+├── UpdateError (RuntimeError)         an update cannot be fetched, or is not to be trusted
 ├── BackendError (RuntimeError)        an encoder or kernel backend is missing or broken
 │   └── MissingExtraError (ImportError)    an optional package is not installed; says what to type
 └── ExportError (RuntimeError)         a backbone cannot be exported
@@ -59,6 +60,10 @@ class ForgetError(EdgeCLError, ValueError):
 
 class SourceError(EdgeCLError, OSError):
     """A camera, video, folder or stream cannot be read."""
+
+
+class UpdateError(EdgeCLError, RuntimeError):
+    """An update cannot be fetched, or is not to be trusted; nothing was installed."""
 
 
 class BackendError(EdgeCLError, RuntimeError):

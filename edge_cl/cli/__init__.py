@@ -19,16 +19,24 @@ import typer
 from edge_cl import __version__
 from edge_cl.cli import (
     bench_command,
+    class_commands,
     demo_command,
+    doctor_command,
     export_command,
     heads_command,
+    history_command,
     inspect_command,
     learn_command,
     output,
     predict_command,
+    promote_command,
+    publish_command,
     run_command,
+    shelf_command,
     state_commands,
     tune_command,
+    update_command,
+    version_commands,
     warmup_command,
 )
 from edge_cl.cli.usage import UsageError
@@ -48,19 +56,51 @@ for _name, _function, _examples in (
     ("predict", predict_command.predict, predict_command.EXAMPLES),
     ("run", run_command.run, run_command.EXAMPLES),
     ("status", state_commands.status, state_commands.STATUS_EXAMPLES),
+    ("history", history_command.history, history_command.EXAMPLES),
+    ("doctor", doctor_command.doctor, doctor_command.EXAMPLES),
     ("undo", state_commands.undo, state_commands.UNDO_EXAMPLES),
     ("forget", state_commands.forget, state_commands.FORGET_EXAMPLES),
     ("merge", state_commands.merge, state_commands.MERGE_EXAMPLES),
     ("use", state_commands.use, state_commands.USE_EXAMPLES),
+    ("promote", promote_command.promote, promote_command.EXAMPLES),
     ("heads", heads_command.heads, heads_command.EXAMPLES),
     ("tune", tune_command.tune, tune_command.EXAMPLES),
     ("export", export_command.export, export_command.EXAMPLES),
+    ("shelf", shelf_command.shelf, shelf_command.EXAMPLES),
+    ("update", update_command.update, update_command.EXAMPLES),
+    ("publish", publish_command.publish, publish_command.EXAMPLES),
     ("inspect", inspect_command.inspect, inspect_command.EXAMPLES),
     ("bench", bench_command.bench, bench_command.EXAMPLES),
     ("warmup", warmup_command.warmup, warmup_command.EXAMPLES),
     ("demo", demo_command.demo, demo_command.EXAMPLES),
 ):
     app.command(_name, epilog=f"\b\nExamples:{_examples}")(_function)
+
+for _group, _says, _commands in (
+    (
+        "class",
+        "Rename, merge or forget a class.",
+        (
+            ("rename", class_commands.rename, class_commands.RENAME_EXAMPLES),
+            ("merge", class_commands.merge, class_commands.MERGE_EXAMPLES),
+            ("forget", class_commands.forget, class_commands.FORGET_EXAMPLES),
+        ),
+    ),
+    (
+        "version",
+        "Keep a state under a name, and return to it.",
+        (
+            ("save", version_commands.save, version_commands.SAVE_EXAMPLES),
+            ("list", version_commands.list_, version_commands.LIST_EXAMPLES),
+            ("rollback", version_commands.rollback, version_commands.ROLLBACK_EXAMPLES),
+            ("drop", version_commands.drop, version_commands.DROP_EXAMPLES),
+        ),
+    ),
+):
+    _part = typer.Typer(rich_markup_mode=None, help=_says)
+    for _verb, _does, _shown in _commands:
+        _part.command(_verb, epilog=f"\b\nExamples:{_shown}")(_does)
+    app.add_typer(_part, name=_group)
 
 _FIRST_STEPS = """\b
 First steps:
