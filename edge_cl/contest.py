@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_cl.arrays import F64, I16, I64
 from edge_cl.errors import StateError
@@ -85,9 +86,12 @@ class Contest:
 
     def best(self) -> int:
         """Return the head that should serve, where 0 serves now."""
-        gain = self._better[:, 0] - self._better[0]
-        apart = gain > _STANDARD_ERRORS * np.sqrt(self._better[:, 0] + self._better[0])  # (3)
-        return int(np.argmax(np.where(apart, gain, 0.0)))
+        gained, given = self._better[:, 0], self._better[0]
+        return int(np.argmax(np.where(apart(gained, given), gained - given, 0.0)))
+
+    def is_better(self, i: int) -> bool:
+        """Say whether head `i` is better than head 0, which serves."""
+        return bool(apart(self._better[i, 0], self._better[0, i]))
 
     def swap(self, i: int) -> None:
         """Let head `i` be head 0, and the other way round."""
@@ -119,3 +123,9 @@ class Contest:
         ):
             raise StateError("the tally of the compared heads is not one")
         self._tested, self._right, self._better = float(tested), right.copy(), better.copy()
+
+
+def apart(gained: F64, given: F64) -> NDArray[np.bool_]:
+    """Say whether a head that was alone right on `gained` rows, wrong on `given`, is better."""
+    found: NDArray[np.bool_] = gained - given > _STANDARD_ERRORS * np.sqrt(gained + given)  # (3)
+    return found

@@ -242,6 +242,30 @@ class Knowledge:
         self.contest = Contest(len(self._heads)) if kept else None
         self.changes += 1
 
+    def serve(self, options: HeadOptions) -> None:
+        """Let a head serve; where it is compared already, the one that did is compared on."""
+        if options not in self.options:
+            self.replace_head(options)
+        elif i := self.options.index(options):
+            self._swap(i)
+            self.changes += 1
+
+    def under(self, options: HeadOptions) -> Head:
+        """Return a head over what was learned: one that is here, or another one.
+
+        Raises
+        ------
+        InputError : it needs sums that are not kept, or depends on the order of samples.
+        """
+        if options in self.options:
+            return self._heads[self.options.index(options)]
+        promise = options.promise
+        missing = set(promise.statistics) - self.moments.statistics.keys()
+        if missing or not promise.from_moments:
+            why = f"the sums {sorted(missing)}" if missing else "every sample, in order"
+            raise InputError(f"{described(options)} cannot be tried: it needs {why}")
+        return self._built(options)
+
     def copy(self) -> Knowledge:
         """Return an independent one that goes on in the same way."""
         other = Knowledge(
@@ -356,12 +380,16 @@ class Knowledge:
         best = self.contest.best()
         if not best:
             return None
-        self.contest.swap(best)
-        options, heads = list(self.options), self._heads
-        options[0], options[best] = options[best], options[0]
-        heads[0], heads[best] = heads[best], heads[0]
-        self.options = tuple(options)
+        self._swap(best)
         return self.options[0]
+
+    def _swap(self, i: int) -> None:
+        if self.contest:
+            self.contest.swap(i)
+        options, heads = list(self.options), self._heads
+        options[0], options[i] = options[i], options[0]
+        heads[0], heads[i] = heads[i], heads[0]
+        self.options = tuple(options)
 
     def _begin_block(self) -> None:
         if self.contest:

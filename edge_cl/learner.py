@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -26,16 +26,19 @@ from edge_cl.encoders import open_encoder
 from edge_cl.errors import InputError, StateError, StorageError
 from edge_cl.features import Identity, MapSpec, map_named
 from edge_cl.forgetting import Everything, Forgetting, forgetting_named
-from edge_cl.heads import HeadOptions, RidgeOptions
+from edge_cl.heads import HeadOptions, RidgeOptions, head_options
 from edge_cl.heads.gcv import RidgeChoice, choose_ridge
 from edge_cl.heads.group_choice import GroupRidgeChoice, choose_ridge_by_group
 from edge_cl.history import UNDO_DEPTH
+from edge_cl.journal import Journal
 from edge_cl.knowledge import Knowledge
 from edge_cl.labels import checked_label
-from edge_cl.ledger import Ledger, Origin
+from edge_cl.ledger import Ledger
 from edge_cl.moments import Moments
 from edge_cl.pipeline import Pipeline
 from edge_cl.presets import Preset, preset_named
+from edge_cl.promotion import tested_held_out, tested_prequentially
+from edge_cl.replay import take_up
 from edge_cl.results import (
     HeadAccuracy,
     Lesson,
@@ -63,11 +66,14 @@ __all__ = ["UNDO_DEPTH", "Learner"]
 class Learner:
     """A frozen encoder with a head that learns. Made by `Learner.open`."""
 
-    def __init__(self, pipeline: Pipeline, ledger: Ledger) -> None:
+    def __init__(
+        self, pipeline: Pipeline, journal: Journal, recovery: Recovery | None = None
+    ) -> None:
         self._pipeline = pipeline
-        self._ledger = ledger
-        self._lock = ledger.lock
-        self._folder: Path | None = None
+        self._journal = journal
+        self._ledger = Ledger(journal)
+        self._lock = journal.lock
+        self._recovery = recovery or Recovery()
 
     @classmethod
     def open(
@@ -85,6 +91,7 @@ class Learner:
         runtime: str | None = None,
         precision: str | None = None,
         threads: int | None = None,
+        require_signature: str | os.PathLike[str] | None = None,
         read_only: bool = False,
     ) -> Learner:
         """Open the learner kept in folder `state`, or a new one.
@@ -111,12 +118,14 @@ class Learner:
             lesson, or a whole class, can be forgotten; the state grows with each. Once on, it
             stays on.
         runtime, precision, threads : see `edge_cl.encoders.open_encoder`.
+        require_signature : path of a public key; a bundle that its owner has not signed is
+            refused (`edge_cl.signing`).
         read_only : never write to `state`; take no lock. What another process is learning is
             seen as far as it is on disk.
 
         Raises
         ------
-        BundleError, StateError : a file is damaged, or belongs to another encoder.
+        BundleError, StateError : a file is damaged, not signed, or belongs to another encoder.
         StorageError : the folder is in use by another process, or cannot be made.
         InputError, BackendError : an option does not exist, or cannot run here.
         """
@@ -132,7 +141,7 @@ class Learner:
         try:
             proven = store.load() if store else None
             header = proven.saved.header if proven else None
-            opened, keep = find_bundle(bundle, store)
+            opened, signature = find_bundle(bundle, store, require_signature)
             if header and runtime is None and precision is None:
                 runtime, precision = saved_encoder(opened, header.encoder_sha256)
             encoder = open_encoder(opened, runtime=runtime, precision=precision, threads=threads)
@@ -157,23 +166,25 @@ class Learner:
                     raise StorageError(
                         f"another process made {folder} just now", hint="open it again"
                     )
-            if store and proven is None and keep and not read_only:
-                store.save_bundle(opened.archive())
-            ledger = Ledger(
+            if store and proven is None and bundle is not None and not read_only:
+                store.save_bundle(opened.archive(), signature)
+            journal = Journal(
                 known,
-                _origin(pipeline),
+                pipeline.origin,
                 durability=durability,
                 store=store,
-                proven=proven,
+                ring_rows=proven.ring_rows if proven else 0,
                 archive=archive,
             )
+            if header:
+                saved = header.head, header.compared, header.auto
+                journal.stale = (heads[0], heads[1:], auto) != saved
+            recovery = take_up(journal, proven) if proven else None
         except BaseException:
             if store:
                 store.close()
             raise
-        learner = cls(pipeline, ledger)
-        learner._folder = folder
-        return learner
+        return cls(pipeline, journal, recovery)
 
     # -- learning -------------------------------------------------------------------------
 
@@ -224,8 +235,8 @@ class Learner:
         label = checked_label(label)
         watch = Stopwatch()
         q = self._pipeline.grid([x], watch)
-        with self._ledger.writing():
-            known = self._ledger.knowledge.moments.samples > 0
+        with self._journal.writing():
+            known = self._journal.knowledge.moments.samples > 0
             prediction = self._decide(q, watch) if known else None
             return prediction, self._learn(q, [label], Stopwatch() if known else watch, event)
 
@@ -334,11 +345,11 @@ class Learner:
         ------
         InputError : the head is not ridge, or fewer than two samples are in.
         """
-        with self._ledger.writing():
+        with self._journal.writing():
             self._require_ridge()
             with self._lock:
                 choice = choose_ridge(
-                    self._ledger.knowledge.moments,
+                    self._journal.knowledge.moments,
                     scale=self._pipeline.scale,
                     mean_square_norm=self._pipeline.mean_square_norm,
                 )
@@ -367,9 +378,48 @@ class Learner:
             scale=self._pipeline.scale,
             mean_square_norm=self._pipeline.mean_square_norm,
         )
-        with self._ledger.writing():
+        with self._journal.writing():
             self._use_ridge(choice.ridge)
         return choice
+
+    def promote(
+        self,
+        head: str | HeadOptions,
+        *,
+        held_out: Iterable[tuple[ArrayLike, str]] | None = None,
+    ) -> Promotion:
+        """Let another head serve if it is better than the one that does, and record what was found.
+
+        Better is told by the rows on which one of both alone is right (`edge_cl.promotion`).
+
+        Parameters
+        ----------
+        head : one of those that are compared; with `held_out` any that needs no further sums.
+        held_out : pairs of an input and its label that neither head has learned. None: the
+            stream, each sample of which was a test before it was learned.
+
+        Returns
+        -------
+        Promotion : what was found; `promoted` says whether `head` serves now.
+
+        Raises
+        ------
+        InputError : nothing tells the heads apart: it is not compared, or there are no rows.
+        StorageError : the disk refused. Nothing has changed.
+        """
+        options = head_options(head)
+        rows: tuple[I16, list[str]] | None = None
+        if held_out is not None:
+            labels: list[str] = []
+            rows = self._pipeline.grid(_inputs(held_out, labels), Stopwatch()), labels
+        with self._journal.writing():
+            with self._lock:
+                known = self._journal.knowledge
+                if rows is None:
+                    found = tested_prequentially(known, options)
+                else:
+                    found = tested_held_out(known, options, *rows)
+            return self._ledger.promote(found, options)
 
     # -- answering ------------------------------------------------------------------------
 
@@ -402,7 +452,7 @@ class Learner:
         """
         q = self._pipeline.grid(xs, Stopwatch())
         with self._lock:
-            return self._ledger.knowledge.scores(q)
+            return self._journal.knowledge.scores(q)
 
     def features(self, xs: Iterable[ArrayLike]) -> F32:
         """Return the encoder's features (n, d) float32 for many inputs, before any map."""
@@ -417,7 +467,7 @@ class Learner:
         ------
         StorageError : the disk refused; it still waits.
         """
-        self._ledger.flush()
+        self._journal.flush()
 
     def save(self) -> None:
         """Write a snapshot. Reopening gives the same scores, bit for bit.
@@ -429,14 +479,14 @@ class Learner:
         StorageError : the disk refused; the old snapshot is still there.
         StateError : there is no folder.
         """
-        self._ledger.save()
+        self._journal.save()
 
     def close(self, *, save: bool = True) -> None:
         """Save, if there is a folder to save to, and release it.
 
         With `save=False` what is not durable yet is let go.
         """
-        self._ledger.close(save=save)
+        self._journal.close(save=save)
 
     def history(self, limit: int | None = None) -> tuple[LessonRecord, ...]:
         """Return the newest changes, newest first: as many as the ring holds, 4096."""
@@ -496,12 +546,12 @@ class Learner:
     def moments(self) -> Moments:
         """Return a copy of the sums that everything is solved from; classes as in `labels`."""
         with self._lock:
-            return self._ledger.knowledge.moments.copy()
+            return self._journal.knowledge.moments.copy()
 
     @property
     def labels(self) -> tuple[str, ...]:
         """All class names, in the order of the columns of `scores`."""
-        return self._ledger.knowledge.labels.names
+        return self._journal.knowledge.labels.names
 
     @property
     def bundle(self) -> Bundle:
@@ -511,12 +561,12 @@ class Learner:
     @property
     def unsaved(self) -> bool:
         """Whether a power cut would cost something."""
-        return self._ledger.unsaved
+        return self._journal.unsaved
 
     @property
     def recovery(self) -> Recovery:
         """What was found, and mended, when the state was opened."""
-        return self._ledger.recovery
+        return self._recovery
 
     @property
     def promotions(self) -> tuple[Promotion, ...]:
@@ -527,7 +577,7 @@ class Learner:
     def status(self) -> Status:
         """What this learner is, and what it knows."""
         with self._lock:
-            known, spec = self._ledger.knowledge, self._pipeline.encoder.spec
+            known, spec = self._journal.knowledge, self._pipeline.encoder.spec
             m, contest = known.moments, known.contest
             return Status(
                 bundle=self.bundle.name,
@@ -552,10 +602,10 @@ class Learner:
                 undoable=len(known.history),
                 memory_bytes=known.nbytes,
                 kernels=kernels.BACKEND,
-                state=str(self._folder) if self._folder else None,
-                seq=self._ledger.seq,
-                lost=self._ledger.lost,
-                snapshot_error=self._ledger.snapshot_error,
+                state=str(self._journal.store.folder) if self._journal.store else None,
+                seq=self._journal.seq,
+                lost=self._journal.lost,
+                snapshot_error=self._journal.snapshot_error,
                 unsaved=self.unsaved,
             )
 
@@ -573,7 +623,7 @@ class Learner:
             now_serving=described(served) if served else None,
             stage_ms=watch.times(),
             seq=answer.seq,
-            durable=self._ledger.durable,
+            durable=self._journal.durable,
             duplicate=known,
         )
 
@@ -586,18 +636,19 @@ class Learner:
         top: int | None = None,
     ) -> Prediction:
         with self._lock:
-            found = self._ledger.knowledge.answer(q, among=among, top=top)
+            found = self._journal.knowledge.answer(q, among=among, top=top)
         watch.lap("decide")
         return Prediction(label=next(iter(found)), probabilities=found, stage_ms=watch.times())
 
     def _is(self, other: Learner | str | os.PathLike[str]) -> bool:
         if isinstance(other, Learner):
             return other is self
-        folder, mine = Path(other), self._folder
+        folder = Path(other)
+        mine = self._journal.store.folder if self._journal.store else None
         return mine is not None and mine.exists() and folder.exists() and mine.samefile(folder)
 
     def _require_ridge(self) -> RidgeOptions:
-        options = self._ledger.knowledge.options[0]
+        options = self._journal.knowledge.options[0]
         if not isinstance(options, RidgeOptions):
             raise InputError("expected the head to be ridge: no other has a λ to choose")
         return options
@@ -606,12 +657,8 @@ class Learner:
         self._ledger.replace_head(msgspec.structs.replace(self._require_ridge(), ridge=ridge))
 
 
-def _origin(pipeline: Pipeline) -> Origin:
-    return Origin(
-        bundle_name=pipeline.bundle.name,
-        bundle_sha256=pipeline.bundle.sha256,
-        encoder_sha256=pipeline.encoder.sha256,
-        d=pipeline.d,
-        scale=pipeline.scale,
-        map=pipeline.map_spec,
-    )
+def _inputs(pairs: Iterable[tuple[ArrayLike, str]], labels: list[str]) -> Iterator[ArrayLike]:
+    """Yield the inputs of pairs, and put their labels into `labels`."""
+    for x, label in pairs:
+        labels.append(checked_label(label))
+        yield x

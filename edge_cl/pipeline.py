@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,18 @@ from edge_cl.features import FeatureMap, MapSpec, feature_map
 from edge_cl.stopwatch import Stopwatch
 
 _BATCH = 16  # pictures encoded at a time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Which features something was learned from."""
+
+    bundle_name: str
+    bundle_sha256: str
+    encoder_sha256: str
+    d: int
+    scale: float
+    map: MapSpec
 
 
 class Pipeline:
@@ -36,6 +49,18 @@ class Pipeline:
         self.scale = self._map.scale
         self.mean_square_norm = self._map.mean_square_norm
         refuse_oversized(self.d)
+
+    @property
+    def origin(self) -> Origin:
+        """Which features come out."""
+        return Origin(
+            bundle_name=self.bundle.name,
+            bundle_sha256=self.bundle.sha256,
+            encoder_sha256=self.encoder.sha256,
+            d=self.d,
+            scale=self.scale,
+            map=self.map_spec,
+        )
 
     def same_features(self, other: Pipeline) -> bool:
         """Say whether features of both mean the same."""

@@ -101,6 +101,7 @@ class Regressor:
         runtime: str | None = None,
         precision: str | None = None,
         threads: int | None = None,
+        require_signature: str | os.PathLike[str] | None = None,
     ) -> Regressor:
         """Return a regressor that has learned nothing yet.
 
@@ -116,7 +117,7 @@ class Regressor:
         ------
         BundleError, InputError, BackendError : a file is damaged, an option does not exist.
         """
-        opened = find_bundle(bundle, None)[0]
+        opened = find_bundle(bundle, None, require_signature)[0]
         encoder = open_encoder(opened, runtime=runtime, precision=precision, threads=threads)
         spec = map_named(feature_map) if isinstance(feature_map, str) else feature_map
         return cls(
@@ -203,6 +204,7 @@ class Regressor:
         *,
         bundle: str | os.PathLike[str] | Bundle | None = None,
         threads: int | None = None,
+        require_signature: str | os.PathLike[str] | None = None,
     ) -> Regressor:
         """Return the regressor that was saved; it goes on with the same bits.
 
@@ -218,7 +220,7 @@ class Regressor:
             header, tensors = unseal(Path(path), _Header, version=1)
         except FileNotFoundError:
             raise StateError(f"cannot read {os.fspath(path)}: there is no such file") from None
-        opened = find_bundle(bundle, None)[0]
+        opened = find_bundle(bundle, None, require_signature)[0]
         runtime, precision = saved_encoder(opened, header.encoder_sha256)
         encoder = open_encoder(opened, runtime=runtime, precision=precision, threads=threads)
         if encoder.sha256 != header.encoder_sha256:

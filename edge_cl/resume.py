@@ -24,18 +24,32 @@ AUTO = ("ridge", "lda", "ncm")  # what `head="auto"` chooses from; the first one
 
 
 def find_bundle(
-    given: str | os.PathLike[str] | Bundle | None, store: Store | None
-) -> tuple[Bundle, bool]:
-    """Return the bundle to use, and whether a new state should keep a copy of it.
+    given: str | os.PathLike[str] | Bundle | None,
+    store: Store | None,
+    require_signature: str | os.PathLike[str] | None = None,
+) -> tuple[Bundle, bytes | None]:
+    """Return the bundle to use, and the signature that came with it, if one is required.
 
-    The one that was given; else the one kept with the state; else the one that ships.
+    The one that was given; else the one kept with the state; else the one that ships. With
+    `require_signature`, a public key, only a file that its owner has signed is opened.
+
+    Raises
+    ------
+    BundleError : it is damaged, or not signed as required.
+    InputError : an open bundle was given where a signature is required: it has none.
     """
-    if isinstance(given, Bundle):
-        return given, True
-    if given is not None:
-        return open_bundle(given), True
-    kept = store.load_bundle() if store else None
-    return kept or open_bundle(shipped_bundle()), False
+    path = given if given is not None else (store.bundle if store else None)
+    if require_signature is None:
+        return path if isinstance(path, Bundle) else open_bundle(path or shipped_bundle()), None
+    if isinstance(path, Bundle):
+        raise InputError("expected the path of a bundle, for a signature is required")
+    from edge_cl.signing import read_public_key, read_signature, verify_signature
+
+    key = read_public_key(require_signature)
+    opened = open_bundle(path or shipped_bundle())
+    signature = read_signature(path or shipped_bundle())
+    verify_signature(opened, signature, key)
+    return opened, signature
 
 
 def saved_encoder(bundle: Bundle, sha256: str) -> tuple[str | None, str | None]:

@@ -14,11 +14,14 @@ from edge_cl.bundle import EmbeddingSpec, EncoderSpec, InputSpec, Manifest, pack
 from edge_cl.encoders import Encoder
 from edge_cl.errors import BackendError, EdgeCLError, ForgetError, InputError, StateError
 from edge_cl.features import Identity
+from edge_cl.forgetting import Everything
 from edge_cl.heads.group_choice import choose_ridge_by_group
+from edge_cl.journal import Journal
 from edge_cl.learner import UNDO_DEPTH
 from edge_cl.pipeline import Pipeline
+from edge_cl.resume import begun_knowledge
 from edge_cl.stopwatch import Stopwatch
-from edge_cl.store import Store
+from edge_cl.store import Durability, Store
 
 D = 30
 RNG = np.random.default_rng(0)
@@ -61,7 +64,7 @@ def moments(learner):
 
 def everything(learner):
     """What a caller can see of a learner, and what it would save."""
-    state = {**learner.moments().tensors(), **learner._ledger.knowledge.history.tensors()}
+    state = {**learner.moments().tensors(), **learner._journal.knowledge.history.tensors()}
     return (
         learner.scores(X).tobytes() if learner.status.samples else None,
         learner.labels,
@@ -106,9 +109,11 @@ def picture_learner(scale=1.0, runner=None):
         tools={},
         created="",
     )
-    bundle = read_bundle(pack_bundle(manifest, {"encoder.onnx": b"fake"}))
+    bundle = read_bundle(pack_bundle(manifest, {"encoder.onnx": b"\x3a\x00"}))
     encoder = Encoder(bundle, spec, runner or FakeRunner())
-    return Learner(Pipeline(bundle, encoder, Identity()), [RidgeOptions()])
+    pipeline = Pipeline(bundle, encoder, Identity())
+    known = begun_knowledge(pipeline, [RidgeOptions()], Everything(), auto=False)
+    return Learner(pipeline, Journal(known, pipeline.origin, durability=Durability()))
 
 
 # -- learning and answering ------------------------------------------------------------------
@@ -705,15 +710,15 @@ def test_an_interrupted_update_never_leaves_a_stale_head(tmp_path):
     """Ctrl-C may come between the sums and the head; what is saved then must agree."""
     learner = taught(state=tmp_path)
     learner.predict(X[0])
-    update = learner._ledger.knowledge.head.update
+    update = learner._journal.knowledge.head.update
 
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    learner._ledger.knowledge.head.update = interrupted
+    learner._journal.knowledge.head.update = interrupted
     with pytest.raises(KeyboardInterrupt):
         learner.learn(X[0] * 2, "new")
-    learner._ledger.knowledge.head.update = update
+    learner._journal.knowledge.head.update = update
     learner.close()
     with Learner.open(tmp_path) as again:
         scores, n = again.scores(X), again.status.samples

@@ -120,10 +120,10 @@ def test_tuning_leaves_the_compared_heads_as_they_are():
     learner = opened(compare=["kalman", "ncm"])
     for x, name in zip(X, NAMES, strict=True):
         learner.learn(x, name)
-    kalman = learner._ledger.knowledge._heads[1]
+    kalman = learner._journal.knowledge._heads[1]
     scores = kalman.scores(np.zeros((1, 12), np.int16) + 5)
     learner.tune()
-    assert learner._ledger.knowledge._heads[1] is kalman
+    assert learner._journal.knowledge._heads[1] is kalman
     assert_array_equal(kalman.scores(np.zeros((1, 12), np.int16) + 5), scores)
     assert learner.status.tested == 0
 

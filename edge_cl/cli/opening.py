@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_cl.cli.output import counted, note
+
 if TYPE_CHECKING:
     from edge_cl.learner import Learner
+    from edge_cl.store import Recovery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,7 @@ class Choices:
     precision: str | None = None
     threads: int | None = None
     durability: str = "save"  # what ends in an error then leaves the state as it was
+    archive: bool = False
 
 
 def open_existing(state: Path, choices: Choices | None = None, *, read_only: bool) -> Learner:
@@ -39,12 +43,17 @@ def open_existing(state: Path, choices: Choices | None = None, *, read_only: boo
     StateError : there is no state in the folder.
     """
     require_state(state)
-    return _open(state, choices or Choices(), read_only=read_only)
+    learner = _open(state, choices or Choices(), read_only=read_only)
+    if not read_only:
+        _tell(learner.recovery)
+    return learner
 
 
 def open_or_create(state: Path, choices: Choices) -> Learner:
     """Open a state for learning, a new one where there is none."""
-    return _open(state, choices, read_only=False)
+    learner = _open(state, choices, read_only=False)
+    _tell(learner.recovery)
+    return learner
 
 
 @contextmanager
@@ -90,5 +99,20 @@ def _open(state: Path, choices: Choices, *, read_only: bool) -> Learner:
         precision=choices.precision,
         threads=choices.threads,
         durability=choices.durability,
+        archive=choices.archive,
         read_only=read_only,
     )
+
+
+def _tell(found: Recovery) -> None:
+    """Say what was damaged, and what became of it."""
+    for text in found.problems:
+        note(f"note: {text}")
+    if found.lost is None:
+        note("note: it cannot be told how many lessons are lost; teach again what is missing")
+    elif found.lost:
+        note(f"note: {counted(found.lost, 'lesson')} lost, the newest: teach them again")
+    elif found.problems:
+        note("note: no lesson is lost, and the damage is mended")
+    for name in found.set_aside:
+        note(f"note: kept for inspection: {name}")

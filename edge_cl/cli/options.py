@@ -88,6 +88,22 @@ Precision = Annotated[
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Of the encoder  [default: all cores, at most 4]")
 ]
+Durability = Annotated[
+    str,
+    typer.Option(
+        metavar="WHEN",
+        help="When a lesson is on disk: lesson, before it is shown; group:N, with each N-th; save, "
+        "with --autosave and at the end",
+    ),
+]
+Archive = Annotated[
+    bool,
+    typer.Option(
+        "--archive",
+        help="Keep the features of every sample from now on, so that any lesson or class can be "
+        "forgotten; the state grows with each",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Report what cannot be used, and go on without it")

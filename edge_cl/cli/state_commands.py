@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_cl.cli import options
 from edge_cl.cli.opening import Choices, all_or_nothing, open_existing, require_state
-from edge_cl.cli.output import contents, counted, json_line, line, pairs, warn_saturated
+from edge_cl.cli.output import contents, counted, json_line, line, note, pairs, warn_saturated
+from edge_cl.cli.usage import UsageError
+
+if TYPE_CHECKING:
+    from edge_cl.learner import Learner
 
 STATUS_EXAMPLES = """
   edge-cl status
@@ -23,6 +27,7 @@ UNDO_EXAMPLES = """
 FORGET_EXAMPLES = """
   edge-cl forget photo.jpg mug
   edge-cl forget features.npz mug     every row of x
+  edge-cl forget --lesson 17          by number, as edge-cl history shows it
 """
 USE_EXAMPLES = """
   edge-cl use lda
@@ -42,10 +47,15 @@ def status(
 
     Only reads the state: it works while `edge-cl run` is learning, and shows what was last saved.
     """
+    from edge_cl.store import Store
+
     with open_existing(state, Choices(bundle=bundle), read_only=True) as learner:
-        found = learner.status
+        found, recovery = learner.status, learner.recovery
+    versions = Store(state, read_only=True).versions()
+    for text in recovery.problems:
+        note(f"note: {text} (edge-cl doctor says more)")
     if as_json:
-        json_line(asdict(found))
+        json_line({**asdict(found), "versions": list(versions)})
         return
     pairs(
         [
@@ -57,10 +67,15 @@ def status(
             ("forgetting", found.forgetting),
             ("features", found.d),
             ("can be undone", counted(found.undoable, "sample")),
+            ("changes", found.seq),
+            ("lost to damage", counted(found.lost, "sample")),
+            ("versions", ", ".join(versions) or "none"),
             ("memory", f"{found.memory_bytes / 1e6:.1f} MB"),
             ("kernels", found.kernels),
         ]
     )
+    if found.snapshot_error:
+        line(f"snapshots: {found.snapshot_error}")
     line(f"outside the grid: {found.saturated_share:.2%} of the features")
     warn_saturated(found)
     if found.compared:
@@ -97,11 +112,20 @@ def undo(
 
 def forget(
     path: Annotated[
-        str, typer.Argument(metavar="FILE", show_default=False, help="What was learned")
-    ],
+        str | None,
+        typer.Argument(metavar="[FILE]", show_default=False, help="What was learned"),
+    ] = None,
     label: Annotated[
-        str, typer.Argument(metavar="LABEL", show_default=False, help="As which class")
-    ],
+        str | None, typer.Argument(metavar="[LABEL]", show_default=False, help="As which class")
+    ] = None,
+    lesson: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Instead of FILE and LABEL: by its number in edge-cl history; repeat for more",
+        ),
+    ] = None,
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
     as_json: options.Json = False,
@@ -110,25 +134,42 @@ def forget(
 
     Exactly: afterwards the sums are, bit for bit, as if it had never been learned.
 
-    The file must be the one that was learned, unchanged, and so must its class: the state holds
-    sums, not samples, and can refuse only what is provably impossible.
+    By FILE and LABEL, the file must be the one that was learned, unchanged, and so must its class:
+    the state holds sums, not samples, and can refuse only what is provably impossible.
+
+    By number, the state must still hold its features: those of the newest 4096 changes, or, with
+    --archive, all.
     """
+    choices = Choices(bundle=bundle)
+    if lesson and path is None:
+        with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
+            labels = [learner.forget_lesson(number) for number in lesson]
+            found = learner.status
+    elif lesson or path is None or label is None:
+        raise UsageError("expected FILE and LABEL, or --lesson N")
+    else:
+        with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
+            labels = [label] * _forget_file(learner, path, label)
+            found = learner.status
+    if as_json:
+        fields = {"forgotten": len(labels), "labels": labels, "samples": found.samples}
+        json_line({**fields, "state": str(state)})
+        return
+    what = f" ({', '.join(labels)})" if lesson else ""
+    told = f"{counted(len(labels), 'sample')}{what}"
+    pairs([("forgotten", told), ("state", contents(state, found))])
+
+
+def _forget_file(learner: Learner, path: str, label: str) -> int:
     from edge_cl.sources import Unusable, open_source
 
-    choices = Choices(bundle=bundle)
-    source = open_source(path)
     forgotten = 0
-    with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
-        for item in source:
-            if isinstance(item, Unusable):
-                raise item.error
-            learner.forget(item.x, label)
-            forgotten += 1
-        found = learner.status
-    if as_json:
-        json_line({"forgotten": forgotten, "samples": found.samples, "state": str(state)})
-    else:
-        pairs([("forgotten", counted(forgotten, "sample")), ("state", contents(state, found))])
+    for item in open_source(path):
+        if isinstance(item, Unusable):
+            raise item.error
+        learner.forget(item.x, label)
+        forgotten += 1
+    return forgotten
 
 
 def merge(

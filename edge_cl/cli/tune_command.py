@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_cl.cli import options
+from edge_cl.cli.labelled import Labelled
 from edge_cl.cli.opening import Choices, all_or_nothing, open_existing
 from edge_cl.cli.output import counted, json_line, note, pairs
 from edge_cl.cli.progress import progress
@@ -89,36 +90,18 @@ def _sources(folder: Path) -> dict[str, Source]:
 
 
 def _tune_by_group(learner: Learner, sources: Mapping[str, Source]) -> GroupRidgeChoice:
-    from edge_cl.errors import InputError, SourceError
-    from edge_cl.sources import Unusable
+    from edge_cl.errors import InputError
 
-    at = ""  # the sample that is being encoded
-
-    def labelled(source: Source, advance: Callable[[], None]) -> Iterator[tuple[Any, str]]:
-        nonlocal at
-        for item in source:
-            advance()
-            if isinstance(item, Unusable):
-                if not item.stray:
-                    raise item.error
-                note(f"note: {item.error}")
-                continue
-            if item.label is None:
-                raise SourceError(
-                    f"{item.name} has no label", hint="in a group there is a folder for each class"
-                )
-            at = item.name
-            yield item.x, item.label
-        at = ""
-
+    samples = Labelled()
     total = sum(source.total or 0 for source in sources.values())
     with progress("encoding", total) as advance:
-        held = {name: labelled(source, advance) for name, source in sources.items()}
+        held = {name: samples.pairs(source, advance) for name, source in sources.items()}
         try:
             choice = learner.tune_by_group(held)
         except InputError as error:
+            at = samples.at
             raise InputError(f"{at}: {error}" if at else str(error), hint=error.hint) from error
     for name, count in choice.unseen.items():
-        samples = counted(count, "sample")
-        note(f"note: no other group shows the classes of {samples} of {name}")
+        many = counted(count, "sample")
+        note(f"note: no other group shows the classes of {many} of {name}")
     return choice

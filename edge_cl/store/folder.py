@@ -3,7 +3,7 @@
     STATE/
       events.db              the newest samples, each on disk before it is learned (`ring`)
       snapshot-0, -1         .safetensors: the sums, the heads, what can be undone (`snapshots`)
-      encoder.edgecl         the bundle, where it is not the one that ships with edge-cl
+      encoder.edgecl         the bundle, where it is not the one that ships; .sig: its signature
       versions/              snapshots with a name
       lock                   held by the one process that may write
       *.corrupt-N            what was damaged, kept as it was found
@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from edge_cl import files
-from edge_cl.bundle import Bundle, open_bundle
 from edge_cl.errors import FormatError, InputError, StateError, StorageError
 from edge_cl.store.durability import Durability
 from edge_cl.store.header import Saved
@@ -44,7 +43,7 @@ __all__ = ["Store", "is_state"]
 _RING = "events.db"
 _SUFFIX = ".safetensors"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_UNFINISHED = re.compile(r"\.(events\.db|encoder\.edgecl|[A-Za-z0-9._-]+\.safetensors)\.")
+_UNFINISHED = re.compile(r"\.(events\.db|encoder\.edgecl(\.sig)?|[A-Za-z0-9._-]+\.safetensors)\.")
 _END = 1 << 62
 
 
@@ -265,14 +264,17 @@ class Store:
 
     # -- the bundle -------------------------------------------------------------------------
 
-    def load_bundle(self) -> Bundle | None:
-        """Return the bundle kept with the state, or None where the shipped one is meant."""
+    @property
+    def bundle(self) -> Path | None:
+        """Path of the bundle kept with the state, or None where the shipped one is meant."""
         path = self.folder / "encoder.edgecl"
-        return open_bundle(path) if path.exists() else None
+        return path if path.exists() else None
 
-    def save_bundle(self, data: bytes) -> None:
+    def save_bundle(self, data: bytes, signature: bytes | None) -> None:
         """Keep a bundle with the state, so that the state opens on its own."""
         self.refuse_unwritable()
+        if signature is not None:
+            files.write_atomically(self.folder / "encoder.edgecl.sig", signature)
         files.write_atomically(self.folder / "encoder.edgecl", data)
 
     # -- the end ----------------------------------------------------------------------------

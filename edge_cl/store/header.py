@@ -57,7 +57,7 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     tested: float
     accuracy_before: float
     accuracy_after: float
-    promoted: bool = True
+    promoted: bool
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -46,9 +46,10 @@ def create_ring(path: Path, meta: RingMeta) -> None:
     ------
     StorageError : the disk refused; it is full, most likely.
     """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
+    temporary = None
     try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(descriptor)
         with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as db:
             # Not durable while it is made: the file is synced as a whole, then renamed
             for pragma in ("page_size=4096", "journal_mode=OFF", "synchronous=OFF"):
@@ -70,8 +71,9 @@ def create_ring(path: Path, meta: RingMeta) -> None:
     except (OSError, sqlite3.Error) as error:
         raise StorageError(f"cannot make {path}: {error}") from error
     finally:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
 
 
 class Ring:
