@@ -78,7 +78,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Needs:
     """What a learner with `d` features and `k` classes holds and moves.
 
-    state_bytes : of the snapshot on disk.
+    state_bytes : of the state on disk: two snapshots and the ring; its log comes to 4 MB more.
     memory_bytes : of moments, head and undo history, without Python and the network.
     learn_bytes : read or written in memory by one lesson with the ridge head, at least.
     """
@@ -118,7 +118,8 @@ def learner_needs(d: int, k: int, *, statistics: Sequence[str] = ()) -> Needs:
     return Needs(
         d=d,
         k=k,
-        state_bytes=(1 + matrices) * triangle + 2 * d * k * f64 + squares + history,
+        state_bytes=2 * ((1 + matrices) * triangle + 2 * d * k * f64 + squares + history)
+        + _ring_bytes(d),
         memory_bytes=(2 + 2 * matrices) * d * d * f64
         + 2 * d * k * f64
         + squares
@@ -127,6 +128,13 @@ def learner_needs(d: int, k: int, *, statistics: Sequence[str] = ()) -> Needs:
         + history,
         learn_bytes=triangle + pending + 3 * d * k * f64,
     )
+
+
+def _ring_bytes(d: int) -> int:
+    """Return the size of the ring: 4096 rows (`edge_cl.store.rows`) on SQLite's pages of 4096."""
+    row, page = 856 + 2 * d, 4096
+    on_a_page = (page - 12) // (row + 6)  # with its head, and each row's place
+    return page * (4096 // on_a_page if on_a_page else 4096 * -(-row // (page - 4)))
 
 
 def refuse_oversized(d: int, *, matrices: int = 0) -> None:

@@ -52,8 +52,8 @@ def test_needs_are_what_a_learner_really_holds(tmp_path, d, k):
     with Learner.open(tmp_path, bundle=bundle) as learner:
         learner.learn_many(rng.standard_normal((300, d)), [f"c{i % k}" for i in range(300)])
         learner.predict(np.zeros(d))
-    size = (tmp_path / "snapshot.safetensors").stat().st_size
-    assert learner_needs(d, k).state_bytes == pytest.approx(size, rel=0.1, abs=4000)
+    size = sum(path.stat().st_size for path in tmp_path.iterdir() if path.suffix != ".edgecl")
+    assert learner_needs(d, k).state_bytes == pytest.approx(size, rel=0.1, abs=100_000)
 
 
 @given(st.integers(1, 4000), st.integers(0, 500))

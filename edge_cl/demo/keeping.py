@@ -23,7 +23,7 @@ class KeepingReport:
     undo_equal : after learning one more picture and undoing it, the saved file is the same
         as one that never saw it.
     forget_equal : the same, for a picture forgotten after others came.
-    state_bytes : size of the snapshot.
+    state_bytes : what is on disk, the bundle apart.
     """
 
     samples: int
@@ -50,7 +50,6 @@ def run_keeping(pictures: LabelledPictures, bundle: Bundle, folder: Path) -> Kee
         before = learner.scores(some)
     with Learner.open(folder) as learner:
         reopened_equal = np.array_equal(before, learner.scores(some))
-        snapshot = folder / "snapshot.safetensors"
         learner.learn(extra, labels[0])
         learner.undo()
         undone = learner.moments()
@@ -59,8 +58,7 @@ def run_keeping(pictures: LabelledPictures, bundle: Bundle, folder: Path) -> Kee
         learner.forget(extra, labels[0])
         learner.undo()
         forgotten = learner.moments()
-        learner.save()
-        size = snapshot.stat().st_size
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.suffix != ".edgecl")
     with Learner.open(bundle=bundle) as fresh:
         fresh.learn_many(some, labels)
         expected = fresh.moments()
@@ -82,8 +80,9 @@ def fresh_folder(folder: Path) -> Path:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ("snapshot.safetensors", "encoder.edgecl"):
-            (folder / name).unlink(missing_ok=True)
+        for kept in ("snapshot*.safetensors", "events.db*", "encoder.edgecl*"):
+            for path in folder.glob(kept):
+                path.unlink()
     except OSError as error:
         raise StorageError(f"cannot use {folder}: {error.strerror or error}") from error
     return folder

@@ -27,7 +27,7 @@ from edge_cl.store.rows import row_bytes, takes_back
 __all__ = ["Ring", "RingMeta", "create_ring", "held_rows"]
 
 _SQLITE_FULL = 13
-_PAGES = 1000  # in the log before it is moved into the file
+_PAGES = 1000  # in the log, at least, before it is moved into the file
 
 
 class RingMeta(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,6 +92,7 @@ class Ring:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._failed = False
+        self._logged = 0  # rows since the log was moved into the file, at least
         self._db: sqlite3.Connection | None = None
         try:
             self._db = sqlite3.connect(
@@ -102,7 +103,7 @@ class Ring:
                 self._db.execute(f"PRAGMA {pragma}")
             mode = self._db.execute("PRAGMA journal_mode=WAL").fetchone()
             self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute(f"PRAGMA wal_autocheckpoint={_PAGES}")
+            self._db.execute("PRAGMA wal_autocheckpoint=0")  # it would not say that it failed
             if mode != ("wal",):
                 raise StateError(f"{path} cannot be written ahead: its journal is {mode}")
             self.meta = _meta(self._db, path)
@@ -229,6 +230,7 @@ class Ring:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         db = self._connection
+        before = db.total_changes
         try:
             db.execute("BEGIN IMMEDIATE")
             yield db
@@ -250,6 +252,23 @@ class Ring:
                 f"cannot write {self._path}: {error}",
                 hint="look at the disk (dmesg), then open the state again",
             ) from error
+        self._move_log(db, db.total_changes - before)
+
+    def _move_log(self, db: sqlite3.Connection, rows: int) -> None:
+        """Move the log into the file now and then; what was committed is durable in any case.
+
+        A failed sync must be seen: the next one would say that all is well, and the log, which
+        has the only good copy, would begin anew.
+        """
+        self._logged += rows
+        if self._logged < _PAGES:
+            return
+        try:
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            self._failed = not _is_full(error)  # the next call is refused
+        else:
+            self._logged = 0
 
 
 def held_rows(path: Path) -> tuple[RingMeta, list[bytes]]:
