@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -22,10 +24,9 @@ from numpy.typing import ArrayLike
 from edge_cl import kernels
 from edge_cl.arrays import F32, F64, I16
 from edge_cl.bundle import Bundle
-from edge_cl.encoders import open_encoder
 from edge_cl.errors import InputError, StateError, StorageError
-from edge_cl.features import Identity, MapSpec, map_named
-from edge_cl.forgetting import Everything, Forgetting, forgetting_named
+from edge_cl.features import MapSpec
+from edge_cl.forgetting import Forgetting
 from edge_cl.heads import HeadOptions, RidgeOptions, head_options
 from edge_cl.heads.gcv import RidgeChoice, choose_ridge
 from edge_cl.heads.group_choice import GroupRidgeChoice, choose_ridge_by_group
@@ -36,9 +37,8 @@ from edge_cl.labels import checked_label
 from edge_cl.ledger import Ledger
 from edge_cl.moments import Moments
 from edge_cl.pipeline import Pipeline
-from edge_cl.presets import Preset, preset_named
+from edge_cl.presets import Preset
 from edge_cl.promotion import tested_held_out, tested_prequentially
-from edge_cl.replay import take_up
 from edge_cl.results import (
     HeadAccuracy,
     Lesson,
@@ -48,16 +48,14 @@ from edge_cl.results import (
     Version,
 )
 from edge_cl.resume import (
-    begun_knowledge,
-    chosen_heads,
-    find_bundle,
     refuse_foreign,
-    saved_encoder,
     saved_knowledge,
 )
 from edge_cl.specs import described
+from edge_cl.state import Wishes, open_state
 from edge_cl.stopwatch import Stopwatch
-from edge_cl.store import Durability, Promotion, Recovery, Saved, Store, durability_named, is_state
+from edge_cl.store import Durability, Promotion, Recovery, Saved, is_state
+from edge_cl.thumbnails import Thumbnails, thumbnail
 from edge_cl.tuning import group_features
 
 __all__ = ["UNDO_DEPTH", "Learner"]
@@ -67,13 +65,18 @@ class Learner:
     """A frozen encoder with a head that learns. Made by `Learner.open`."""
 
     def __init__(
-        self, pipeline: Pipeline, journal: Journal, recovery: Recovery | None = None
+        self,
+        pipeline: Pipeline,
+        journal: Journal,
+        recovery: Recovery | None = None,
+        thumbnails: Thumbnails | None = None,
     ) -> None:
         self._pipeline = pipeline
         self._journal = journal
         self._ledger = Ledger(journal)
         self._lock = journal.lock
         self._recovery = recovery or Recovery()
+        self._thumbnails = thumbnails
 
     @classmethod
     def open(
@@ -88,6 +91,7 @@ class Learner:
         forgetting: str | Forgetting | None = None,
         durability: str | Durability = "lesson",
         archive: bool = False,
+        thumbnails: bool = False,
         runtime: str | None = None,
         precision: str | None = None,
         threads: int | None = None,
@@ -117,6 +121,7 @@ class Learner:
         archive : keep the features of every sample and not only of the newest 4096, so that any
             lesson, or a whole class, can be forgotten; the state grows with each. Once on, it
             stays on.
+        thumbnails : keep a small picture of each lesson that the ring holds, from now on.
         runtime, precision, threads : see `edge_cl.encoders.open_encoder`.
         require_signature : path of a public key; a bundle that its owner has not signed is
             refused (`edge_cl.signing`).
@@ -129,62 +134,23 @@ class Learner:
         StorageError : the folder is in use by another process, or cannot be made.
         InputError, BackendError : an option does not exist, or cannot run here.
         """
-        if preset is not None and not (head is None and feature_map is None):
-            raise InputError("expected a preset, or a head and a feature map, got both")
-        if isinstance(preset, str):
-            preset = preset_named(preset)
-        if isinstance(durability, str):
-            durability = durability_named(durability)
-        folder = Path(state) if state is not None else None
-        # A folder that is not there is made last, when nothing can be refused any more.
-        store = Store(folder, read_only=read_only) if folder and folder.exists() else None
-        try:
-            proven = store.load() if store else None
-            header = proven.saved.header if proven else None
-            opened, signature = find_bundle(bundle, store, require_signature)
-            if header and runtime is None and precision is None:
-                runtime, precision = saved_encoder(opened, header.encoder_sha256)
-            encoder = open_encoder(opened, runtime=runtime, precision=precision, threads=threads)
-            if preset is not None:
-                head, feature_map = preset.head_for(opened.manifest.embedding), preset.map
-            if isinstance(feature_map, str):
-                feature_map = map_named(feature_map)
-            if isinstance(forgetting, str):
-                forgetting = forgetting_named(forgetting)
-            heads, auto = chosen_heads(head, compare, header)
-            if header:
-                refuse_foreign(header, opened, encoder, feature_map, forgetting)
-                feature_map = header.map
-            pipeline = Pipeline(opened, encoder, feature_map or Identity())
-            if proven:
-                known = saved_knowledge(proven.saved, pipeline, heads, auto=auto)
-            else:
-                known = begun_knowledge(pipeline, heads, forgetting or Everything(), auto=auto)
-            if store is None and folder is not None and not read_only:
-                store = Store(folder)
-                if store.load() is not None:
-                    raise StorageError(
-                        f"another process made {folder} just now", hint="open it again"
-                    )
-            if store and proven is None and bundle is not None and not read_only:
-                store.save_bundle(opened.archive(), signature)
-            journal = Journal(
-                known,
-                pipeline.origin,
-                durability=durability,
-                store=store,
-                ring_rows=proven.ring_rows if proven else 0,
-                archive=archive,
-            )
-            if header:
-                saved = header.head, header.compared, header.auto
-                journal.stale = (heads[0], heads[1:], auto) != saved
-            recovery = take_up(journal, proven) if proven else None
-        except BaseException:
-            if store:
-                store.close()
-            raise
-        return cls(pipeline, journal, recovery)
+        wishes = Wishes(
+            bundle=bundle,
+            head=head,
+            compare=compare,
+            feature_map=feature_map,
+            preset=preset,
+            forgetting=forgetting,
+            durability=durability,
+            archive=archive,
+            thumbnails=thumbnails,
+            runtime=runtime,
+            precision=precision,
+            threads=threads,
+            require_signature=require_signature,
+            read_only=read_only,
+        )
+        return cls(*open_state(Path(state) if state is not None else None, wishes))
 
     # -- learning -------------------------------------------------------------------------
 
@@ -214,11 +180,11 @@ class Learner:
         if isinstance(labels, str):
             raise InputError("expected a sequence of labels, got one string")
         labels = [checked_label(label) for label in labels]
-        watch = Stopwatch()
-        q = self._pipeline.grid(xs, watch)
+        watch, small = Stopwatch(), list[bytes]()
+        q = self._pipeline.grid(self._seen(xs, small), watch)
         if len(q) != len(labels):
             raise InputError(f"expected a label for each of {len(q)} inputs, got {len(labels)}")
-        return self._learn(q, labels, watch, event)
+        return self._learn(q, labels, watch, event, small)
 
     def predict_then_learn(
         self, x: ArrayLike, label: str, *, event: bytes | None = None
@@ -233,12 +199,13 @@ class Learner:
         InputError, StorageError : see `learn`. Nothing has changed.
         """
         label = checked_label(label)
-        watch = Stopwatch()
-        q = self._pipeline.grid([x], watch)
+        watch, small = Stopwatch(), list[bytes]()
+        q = self._pipeline.grid(self._seen([x], small), watch)
         with self._journal.writing():
             known = self._journal.knowledge.moments.samples > 0
             prediction = self._decide(q, watch) if known else None
-            return prediction, self._learn(q, [label], Stopwatch() if known else watch, event)
+            watch = Stopwatch() if known else watch
+            return prediction, self._learn(q, [label], watch, event, small)
 
     # -- taking back ----------------------------------------------------------------------
 
@@ -251,7 +218,8 @@ class Learner:
             a head depends on the order of samples.
         StorageError : the disk refused. Nothing has changed.
         """
-        return self._ledger.undo(count, event).labels
+        with self._taking_back():
+            return self._ledger.undo(count, event).labels
 
     def forget(self, x: ArrayLike, label: str, *, event: bytes | None = None) -> None:
         """Take back one input that was learned with `label`, whenever that was.
@@ -267,7 +235,8 @@ class Learner:
         StorageError : the disk refused. Nothing has changed.
         """
         q = self._pipeline.grid([x], Stopwatch())
-        self._ledger.forget(q, checked_label(label), event)
+        with self._taking_back():
+            self._ledger.forget(q, checked_label(label), event)
 
     def forget_lesson(self, seq: int, *, event: bytes | None = None) -> str:
         """Take back the sample of this number (`Lesson.seq`, `history`); return its label.
@@ -278,7 +247,8 @@ class Learner:
             archive all), it was taken back before, or a head depends on the order of samples.
         StorageError : the disk refused. Nothing has changed.
         """
-        return self._ledger.forget_lesson(seq, event).labels[0]
+        with self._taking_back():
+            return self._ledger.forget_lesson(seq, event).labels[0]
 
     def forget_class(self, label: str) -> int:
         """Take back every sample of a class, and its name; return how many there were.
@@ -290,7 +260,8 @@ class Learner:
         ForgetError : not all of its features are held any more, samples leave by themselves,
             or a head depends on the order of samples. Nothing has changed.
         """
-        return self._ledger.forget_class(label)
+        with self._taking_back():
+            return self._ledger.forget_class(label)
 
     def rename_class(self, old: str, new: str) -> None:
         """Give a class another name.
@@ -528,7 +499,8 @@ class Learner:
             heads = (header.head, *header.compared)
             return saved_knowledge(saved, p, heads, auto=header.auto)
 
-        self._ledger.rollback(name, restored)
+        with self._taking_back():
+            self._ledger.rollback(name, restored)
 
     def __enter__(self) -> Learner:
         return self
@@ -612,9 +584,17 @@ class Learner:
     # -- private --------------------------------------------------------------------------
 
     def _learn(
-        self, q: I16, labels: Sequence[str], watch: Stopwatch, event: bytes | None
+        self,
+        q: I16,
+        labels: Sequence[str],
+        watch: Stopwatch,
+        event: bytes | None,
+        small: Sequence[bytes],
     ) -> Lesson:
         answer, served, known = self._ledger.learn(q, labels, event)
+        if self._thumbnails and small and not known:
+            with _only_warned():
+                self._thumbnails.keep(answer.seq, small)
         watch.lap("learn")
         return Lesson(
             samples=answer.samples,
@@ -626,6 +606,21 @@ class Learner:
             durable=self._journal.durable,
             duplicate=known,
         )
+
+    def _seen(self, xs: Iterable[ArrayLike], small: list[bytes]) -> Iterator[ArrayLike]:
+        """Yield inputs, and put their thumbnails into `small` where these are kept."""
+        for x in xs:
+            if self._thumbnails:
+                small.append(thumbnail(x))
+            yield x
+
+    @contextmanager
+    def _taking_back(self) -> Iterator[None]:
+        """Let thumbnails go with their lessons."""
+        yield
+        if self._thumbnails:
+            with _only_warned():
+                self._thumbnails.keep_only(self._ledger.standing())
 
     def _decide(
         self,
@@ -662,3 +657,12 @@ def _inputs(pairs: Iterable[tuple[ArrayLike, str]], labels: list[str]) -> Iterat
     for x, label in pairs:
         labels.append(checked_label(label))
         yield x
+
+
+@contextmanager
+def _only_warned() -> Iterator[None]:
+    """Let a lesson count whose thumbnail could not be kept."""
+    try:
+        yield
+    except StorageError as error:
+        warnings.warn(f"thumbnails: {error}", stacklevel=4)

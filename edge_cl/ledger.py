@@ -265,6 +265,10 @@ class Ledger:
         with self.journal.writing():
             return self.journal.lessons.newest(limit)
 
+    def standing(self) -> set[int]:
+        """Return the numbers of the lessons that are held and were not taken back."""
+        return {row.seq for row in self.journal.lessons.standing()}
+
     def _take_back(
         self, kind: Kind, q: I16, labels: Sequence[str], numbers: Sequence[int], event: bytes | None
     ) -> Answer:

@@ -183,17 +183,16 @@ class Lessons:
                 if row.seq not in taken and self.stands(row.seq):
                     yield row
 
-    def standing(self, label: str) -> list[Row]:
-        """Return the lessons of a class that stand."""
+    def standing(self, label: str | None = None) -> list[Row]:
+        """Return the lessons that stand: of a class, or all."""
         taken = self.taken_back()
-        return [
-            row
-            for row in self._rows
-            if row.kind == "learned"
-            and row.seq not in taken
-            and self.stands(row.seq)
-            and self.label_now(row) == label
-        ]
+        found = []
+        for row in self._rows:
+            if row.kind == "learned" and row.seq not in taken and self.stands(row.seq):
+                now = self.label_now(row)
+                if now and label in (None, now):
+                    found.append(row)
+        return found
 
     def newest(self, limit: int | None) -> tuple[LessonRecord, ...]:
         """Return the newest changes, newest first."""

@@ -63,6 +63,8 @@ LAYERS = [
     "held",
     "ledger",
     "resume",
+    "thumbnails",
+    "state",
     "tuning",
     "learner",
     "regressor",

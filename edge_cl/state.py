@@ -1,0 +1,124 @@
+"""Opening a state: what the user wishes, what the folder holds, and whether both agree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_cl.bundle import Bundle
+from edge_cl.encoders import open_encoder
+from edge_cl.errors import InputError, StorageError
+from edge_cl.features import Identity, MapSpec, map_named
+from edge_cl.forgetting import Everything, Forgetting, forgetting_named
+from edge_cl.heads import HeadOptions
+from edge_cl.journal import Journal
+from edge_cl.pipeline import Pipeline
+from edge_cl.presets import Preset, preset_named
+from edge_cl.replay import take_up
+from edge_cl.resume import (
+    begun_knowledge,
+    chosen_heads,
+    find_bundle,
+    refuse_foreign,
+    saved_encoder,
+    saved_knowledge,
+)
+from edge_cl.store import Durability, Recovery, Store, durability_named
+from edge_cl.thumbnails import Thumbnails
+
+__all__ = ["Wishes", "open_state"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """The options of `edge_cl.Learner.open`."""
+
+    bundle: str | os.PathLike[str] | Bundle | None
+    head: str | HeadOptions | None
+    compare: Sequence[str | HeadOptions] | None
+    feature_map: str | MapSpec | None
+    preset: str | Preset | None
+    forgetting: str | Forgetting | None
+    durability: str | Durability
+    archive: bool
+    thumbnails: bool
+    runtime: str | None
+    precision: str | None
+    threads: int | None
+    require_signature: str | os.PathLike[str] | None
+    read_only: bool
+
+
+Opened = tuple[Pipeline, Journal, Recovery, Thumbnails | None]
+
+
+def open_state(folder: Path | None, wishes: Wishes) -> Opened:
+    """Open the state in a folder, or a new one; see `edge_cl.Learner.open`."""
+    if wishes.preset is not None and not (wishes.head is None and wishes.feature_map is None):
+        raise InputError("expected a preset, or a head and a feature map, got both")
+    durability = wishes.durability
+    if isinstance(durability, str):
+        durability = durability_named(durability)
+    # A folder that is not there is made last, when nothing can be refused any more.
+    store = Store(folder, read_only=wishes.read_only) if folder and folder.exists() else None
+    try:
+        proven = store.load() if store else None
+        header = proven.saved.header if proven else None
+        opened, signature = find_bundle(wishes.bundle, store, wishes.require_signature)
+        runtime, precision = wishes.runtime, wishes.precision
+        if header and runtime is None and precision is None:
+            runtime, precision = saved_encoder(opened, header.encoder_sha256)
+        encoder = open_encoder(opened, runtime=runtime, precision=precision, threads=wishes.threads)
+        head, spec = _method(wishes, opened)
+        forgetting = wishes.forgetting
+        if isinstance(forgetting, str):
+            forgetting = forgetting_named(forgetting)
+        heads, auto = chosen_heads(head, wishes.compare, header)
+        if header:
+            refuse_foreign(header, opened, encoder, spec, forgetting)
+            spec = header.map
+        pipeline = Pipeline(opened, encoder, spec or Identity())
+        if wishes.thumbnails and opened.manifest.input.kind != "image":
+            raise InputError("expected a bundle whose inputs are pictures, to keep thumbnails")
+        if proven:
+            known = saved_knowledge(proven.saved, pipeline, heads, auto=auto)
+        else:
+            known = begun_knowledge(pipeline, heads, forgetting or Everything(), auto=auto)
+        if store is None and folder is not None and not wishes.read_only:
+            store = Store(folder)
+            if store.load() is not None:
+                raise StorageError(f"another process made {folder} just now", hint="open it again")
+        if store and not proven and wishes.bundle is not None and not wishes.read_only:
+            store.save_bundle(opened.archive(), signature)
+        journal = Journal(
+            known,
+            pipeline.origin,
+            durability=durability,
+            store=store,
+            ring_rows=proven.ring_rows if proven else 0,
+            archive=wishes.archive,
+        )
+        if header:
+            saved = header.head, header.compared, header.auto
+            journal.stale = (heads[0], heads[1:], auto) != saved
+        recovery = take_up(journal, proven) if proven else Recovery()
+    except BaseException:
+        if store:
+            store.close()
+        raise
+    small = None
+    if wishes.thumbnails and store and not wishes.read_only:
+        small = Thumbnails(store.folder / "thumbnails", journal.lessons.size)
+    return pipeline, journal, recovery, small
+
+
+def _method(wishes: Wishes, bundle: Bundle) -> tuple[str | HeadOptions | None, MapSpec | None]:
+    """Return the head and the map that are wished; None: not said."""
+    head, spec, preset = wishes.head, wishes.feature_map, wishes.preset
+    if isinstance(preset, str):
+        preset = preset_named(preset)
+    if preset is not None:
+        return preset.head_for(bundle.manifest.embedding), preset.map
+    return head, map_named(spec) if isinstance(spec, str) else spec
