@@ -58,7 +58,8 @@ def held_lessons(journal: Journal, label: str) -> list[Sample]:
 
 def _stands(journal: Journal, row: Row) -> bool:
     lessons = journal.lessons
-    return row.kind == "learned" and lessons.stands(row.seq) and bool(lessons.label_now(row))
+    happened = row.kind == "learned" and row.seq <= journal.seq  # else it was refused later
+    return happened and lessons.stands(row.seq) and bool(lessons.label_now(row))
 
 
 def _features(journal: Journal, row: Row) -> I16 | None:

@@ -118,12 +118,7 @@ class Journal:
         store, rows = self.store, [pack(row, q) for row, q in samples]
         with interrupts_wait():
             if store is not None:
-                self._calls += 1
-                try:
-                    self._keep(store, rows)
-                except BaseException:
-                    self._calls -= 1
-                    raise
+                self._keep(store, rows)
             try:
                 with self.lock:
                     result = apply()
@@ -137,7 +132,8 @@ class Journal:
     def _keep(self, store: Store, rows: list[bytes]) -> None:
         each = self.durability.each
         self._begin(store)
-        if each == 0 or self._calls < each:
+        if each == 0 or self._calls + 1 < each:
+            self._calls += 1
             self.waiting += rows
             if each == 0 and not self.archive:
                 del self.waiting[: max(0, len(self.waiting) - self.lessons.size)]
@@ -162,7 +158,14 @@ class Journal:
         records: Records | None = None,
         instead: Knowledge | None = None,
     ) -> T:
-        """Apply a change to a copy, make that durable, and let it take the old one's place."""
+        """Apply a change to a copy, make that durable, and let it take the old one's place.
+
+        Parameters
+        ----------
+        samples : the rows that stand for it.
+        records : what is recorded then; None: what is now.
+        instead : what to apply it to instead of a copy; it is let go on an error.
+        """
         with self.lock:
             other = instead or self.knowledge.copy()
         result = change(other)
@@ -188,7 +191,6 @@ class Journal:
                 saved = self.saved(other, seq=seq, floor=seq, records=records, event=event)
                 store.snapshot(saved, both=True)
                 self.stale = False
-                self._list(store, rows)
             elif store is not None:
                 self._begin(store)
                 self.waiting += rows
@@ -200,6 +202,8 @@ class Journal:
             self.lessons.add([row for row, _ in samples])
             if event:
                 self.lessons.mark(event)
+            if store is not None and not self._apart:
+                self._list(store, rows)
         return result
 
     def _list(self, store: Store, rows: list[bytes]) -> None:

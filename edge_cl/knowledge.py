@@ -6,6 +6,7 @@ the heads follow. Not thread-safe; the learner's lock makes it so.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -266,19 +267,35 @@ class Knowledge:
             raise InputError(f"{described(options)} cannot be tried: it needs {why}")
         return self._built(options)
 
-    def copy(self) -> Knowledge:
-        """Return an independent one that goes on in the same way."""
+    def shared(self) -> Knowledge:
+        """Return another one over the same sums and heads, for `rename` and `replace_head`.
+
+        These change what it has, not what both share.
+        """
+        return copy.copy(self)
+
+    def with_heads(self, heads: Sequence[HeadOptions], *, auto: bool) -> Knowledge:
+        """Return one of the same samples under `heads`; one that is here goes on.
+
+        Raises
+        ------
+        InputError : a head needs sums that this one does not have.
+        """
         other = Knowledge(
-            self.options,
+            heads,
             d=self.moments.d,
             scale=self.scale,
             mean_square_norm=self.mean_square_norm,
             forgetting=self.forgetting,
-            auto=self.auto,
+            auto=auto,
         )
         other.restore(self.moments.copy(), self.labels.copy(), self.tensors(), self.options)
         other.changes = self.changes
         return other
+
+    def copy(self) -> Knowledge:
+        """Return an independent one that goes on in the same way."""
+        return self.with_heads(self.options, auto=self.auto)
 
     # -- answering --------------------------------------------------------------------------
 

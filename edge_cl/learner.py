@@ -496,8 +496,7 @@ class Learner:
         def restored(saved: Saved) -> Knowledge:
             p, header = self._pipeline, saved.header
             refuse_foreign(header, p.bundle, p.encoder, p.map_spec, None)
-            heads = (header.head, *header.compared)
-            return saved_knowledge(saved, p, heads, auto=header.auto)
+            return saved_knowledge(saved, p)
 
         with self._taking_back():
             self._ledger.rollback(name, restored)

@@ -166,7 +166,8 @@ class Ledger:
         with self.journal.changing():
             old, new = self._known(old), checked_label(new)
             change = Relabelling(seq=self.journal.seq + 1, old=old, new=new)
-            self._relabel(lambda other: other.rename(old, new), change, "renamed")
+            other = self.journal.knowledge.shared()
+            self._relabel(lambda other: other.rename(old, new), change, "renamed", other)
 
     def merge_classes(self, source: str, into: str) -> None:
         """Let all samples of one class be of another."""
@@ -185,7 +186,8 @@ class Ledger:
         """Let another head serve."""
         with self.journal.changing():
             note = self.journal.note(f"head {described(options)}")
-            self.journal.replace(lambda other: other.replace_head(options), [note])
+            other = self.journal.knowledge.shared()
+            self.journal.replace(lambda other: other.replace_head(options), [note], instead=other)
 
     def promote(self, found: Promotion, options: HeadOptions) -> Promotion:
         """Let a head serve that was found better; record that, or that it was not."""
@@ -287,13 +289,19 @@ class Ledger:
         self.journal.snapshot_if_due()
         return Answer(kind=kind, seq=self.journal.seq, samples=n, total=total, labels=tuple(labels))
 
-    def _relabel(self, apply: Callable[[Knowledge], None], change: Relabelling, verb: str) -> None:
+    def _relabel(
+        self,
+        apply: Callable[[Knowledge], None],
+        change: Relabelling,
+        verb: str,
+        instead: Knowledge | None = None,
+    ) -> None:
         became = f" to {change.new}" if change.new else ""
         note = self.journal.note(f"{verb} {change.old}{became}")
         records = msgspec.structs.replace(
             self.journal.records, relabelled=(*self.journal.records.relabelled, change)
         )
-        self.journal.replace(apply, [note], records=records)
+        self.journal.replace(apply, [note], records=records, instead=instead)
 
     def _known(self, label: str) -> str:
         return self.journal.knowledge.labels[self.journal.knowledge.labels.known(label)]

@@ -100,25 +100,25 @@ def refuse_foreign(
 def chosen_heads(
     head: str | HeadOptions | None,
     compare: Sequence[str | HeadOptions] | None,
-    saved: StateHeader | None,
+    known: Knowledge | None,
 ) -> tuple[tuple[HeadOptions, ...], bool]:
     """Return the heads to open with, the serving one first, and whether the best may serve.
 
-    What is not said is as it was saved, else ridge alone.
+    What is not said is as in what is known already, else ridge alone.
     """
     if isinstance(compare, str):
         raise InputError("expected a sequence of heads to compare, got one string")
-    before = (saved.head, *saved.compared) if saved else (RidgeOptions(),)
+    before = known.options if known else (RidgeOptions(),)
     kept = before if len(before) > 1 else ()  # who compared goes on comparing
     beside = kept if compare is None else tuple(head_options(name) for name in compare)
     if head == "auto":
-        first = before[0] if saved else head_options(AUTO[0])
+        first = before[0] if known else head_options(AUTO[0])
         others = [head_options(name) for name in AUTO]
         there = {type(options) for options in (first, *beside)}
         beside += tuple(options for options in others if type(options) not in there)
     else:
         first = before[0] if head is None else head_options(head)
-    auto = head == "auto" or (head is None and saved is not None and saved.auto)
+    auto = head == "auto" or (head is None and known is not None and known.auto)
     return tuple(dict.fromkeys((first, *beside))), auto
 
 
@@ -160,20 +160,19 @@ def begun_knowledge(
     )
 
 
-def saved_knowledge(
-    saved: Saved, pipeline: Pipeline, heads: Sequence[HeadOptions], *, auto: bool
-) -> Knowledge:
-    """Return what a snapshot holds, checked, under `heads`.
+def saved_knowledge(saved: Saved, pipeline: Pipeline) -> Knowledge:
+    """Return what a snapshot holds, checked.
 
     Raises
     ------
     StateError : its parts do not fit each other.
-    InputError : a head needs sums that it does not have.
     """
     header = saved.header
-    known = begun_knowledge(pipeline, heads, header.forgetting, auto=auto)
+    heads = (header.head, *header.compared)
+    known = begun_knowledge(pipeline, heads, header.forgetting, auto=header.auto)
     kept = {name: a for name, a in saved.tensors.items() if name != "marks"}
-    known.restore(
-        saved_moments(saved), Labels(header.labels), kept, (header.head, *header.compared)
-    )
+    try:
+        known.restore(saved_moments(saved), Labels(header.labels), kept, heads)
+    except InputError as error:
+        raise StateError(f"the state does not fit its heads: {error}") from error
     return known

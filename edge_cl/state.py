@@ -75,7 +75,6 @@ def open_state(folder: Path | None, wishes: Wishes) -> Opened:
         forgetting = wishes.forgetting
         if isinstance(forgetting, str):
             forgetting = forgetting_named(forgetting)
-        heads, auto = chosen_heads(head, wishes.compare, header)
         if header:
             refuse_foreign(header, opened, encoder, spec, forgetting)
             spec = header.map
@@ -83,8 +82,12 @@ def open_state(folder: Path | None, wishes: Wishes) -> Opened:
         if wishes.thumbnails and opened.manifest.input.kind != "image":
             raise InputError("expected a bundle whose inputs are pictures, to keep thumbnails")
         if proven:
-            known = saved_knowledge(proven.saved, pipeline, heads, auto=auto)
+            known = saved_knowledge(proven.saved, pipeline)
+            heads, auto = chosen_heads(head, wishes.compare, known)
+            if heads != known.options:
+                known.with_heads(heads, auto=auto)  # refuses what cannot be, before it is mended
         else:
+            heads, auto = chosen_heads(head, wishes.compare, None)
             known = begun_knowledge(pipeline, heads, forgetting or Everything(), auto=auto)
         if store is None and folder is not None and not wishes.read_only:
             store = Store(folder)
@@ -100,10 +103,12 @@ def open_state(folder: Path | None, wishes: Wishes) -> Opened:
             ring_rows=proven.ring_rows if proven else 0,
             archive=wishes.archive,
         )
-        if header:
-            saved = header.head, header.compared, header.auto
-            journal.stale = (heads[0], heads[1:], auto) != saved
         recovery = take_up(journal, proven) if proven else Recovery()
+        # What was replayed was learned under the heads of then; those that are wished follow
+        heads, auto = chosen_heads(head, wishes.compare, journal.knowledge if proven else None)
+        if (heads, auto) != (journal.knowledge.options, journal.knowledge.auto):
+            journal.knowledge = journal.knowledge.with_heads(heads, auto=auto)
+            journal.stale = True
     except BaseException:
         if store:
             store.close()

@@ -60,6 +60,7 @@ def learn(
         ),
     ] = None,
     archive: options.Archive = False,
+    thumbnails: options.Thumbnails = False,
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
     head: options.Head = None,
@@ -105,6 +106,7 @@ def learn(
         precision=precision,
         threads=threads,
         archive=archive,
+        thumbnails=thumbnails,
     )
     lesson: Lesson | None = None
     with all_or_nothing(open_or_create(state, choices)) as learner:

@@ -33,6 +33,7 @@ class Choices:
     threads: int | None = None
     durability: str = "save"  # what ends in an error then leaves the state as it was
     archive: bool = False
+    thumbnails: bool = False
 
 
 def open_existing(state: Path, choices: Choices | None = None, *, read_only: bool) -> Learner:
@@ -100,6 +101,7 @@ def _open(state: Path, choices: Choices, *, read_only: bool) -> Learner:
         threads=choices.threads,
         durability=choices.durability,
         archive=choices.archive,
+        thumbnails=choices.thumbnails,
         read_only=read_only,
     )
 

@@ -104,6 +104,12 @@ Archive = Annotated[
         "forgotten; the state grows with each",
     ),
 ]
+Thumbnails = Annotated[
+    bool,
+    typer.Option(
+        "--thumbnails", help="Keep a small picture of each of the newest lessons, to look through"
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON")]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Report what cannot be used, and go on without it")

@@ -75,6 +75,7 @@ def run(
     ] = 60.0,
     durability: options.Durability = "lesson",
     archive: options.Archive = False,
+    thumbnails: options.Thumbnails = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print the summary only, no line a sample")
     ] = False,
@@ -124,6 +125,7 @@ def run(
         threads=threads,
         durability=durability,
         archive=archive,
+        thumbnails=thumbnails,
     )
     if among and mode is not Mode.predict:
         raise UsageError("--among is for mode predict: what is learned has a label")

@@ -22,11 +22,12 @@ import msgspec
 
 from edge_cl.errors import StateError, StorageError
 from edge_cl.files import sync_folder
-from edge_cl.store.rows import row_bytes, takes_back
+from edge_cl.store.rows import packed_kind, row_bytes
 
 __all__ = ["Ring", "RingMeta", "create_ring", "held_rows"]
 
 _SQLITE_FULL = 13
+_PAGE = 4096
 _PAGES = 1000  # in the log, at least, before it is moved into the file
 
 
@@ -52,7 +53,7 @@ def create_ring(path: Path, meta: RingMeta) -> None:
         os.close(descriptor)
         with contextlib.closing(sqlite3.connect(temporary, isolation_level=None)) as db:
             # Not durable while it is made: the file is synced as a whole, then renamed
-            for pragma in ("page_size=4096", "journal_mode=OFF", "synchronous=OFF"):
+            for pragma in (f"page_size={_PAGE}", "journal_mode=OFF", "synchronous=OFF"):
                 db.execute(f"PRAGMA {pragma}")
             db.execute("BEGIN")
             db.execute("CREATE TABLE meta(text TEXT NOT NULL)")
@@ -92,7 +93,7 @@ class Ring:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._failed = False
-        self._logged = 0  # rows since the log was moved into the file, at least
+        self._logged = 0  # pages since the log was moved into the file, at least
         self._db: sqlite3.Connection | None = None
         try:
             self._db = sqlite3.connect(
@@ -108,6 +109,7 @@ class Ring:
                 raise StateError(f"{path} cannot be written ahead: its journal is {mode}")
             self.meta = _meta(self._db, path)
             self.archives = _has_archive(self._db)
+            self._pages_a_row = -(-row_bytes(self.meta.d) // _PAGE)
         except BaseException as error:
             self.close()  # one that stays open would lock the next one out
             if isinstance(error, _DAMAGE):
@@ -179,10 +181,10 @@ class Ring:
         if not self.archives:
             return
         for seq, row in rows:
-            target = takes_back(row)
-            if target is None:
+            kind, target = packed_kind(row)
+            if kind == "learned":
                 db.execute("INSERT OR REPLACE INTO archive VALUES (?, ?)", (seq, row))
-            else:  # what is taken back is not kept any longer
+            elif target:  # what is taken back is not kept any longer
                 db.execute("DELETE FROM archive WHERE seq=?", (target,))
 
     def archived_row(self, seq: int) -> bytes | None:
@@ -260,7 +262,7 @@ class Ring:
         A failed sync must be seen: the next one would say that all is well, and the log, which
         has the only good copy, would begin anew.
         """
-        self._logged += rows
+        self._logged += rows * self._pages_a_row
         if self._logged < _PAGES:
             return
         try:

@@ -31,7 +31,7 @@ from edge_cl.errors import StateError
 from edge_cl.labels import MAX_LABEL_LENGTH
 from edge_cl.plausible import GRID_MAX
 
-__all__ = ["Kind", "Row", "mark_of", "pack", "row_bytes", "takes_back", "unpack"]
+__all__ = ["Kind", "Row", "mark_of", "pack", "packed_kind", "row_bytes", "unpack"]
 
 Kind = Literal["learned", "undone", "forgotten", "note"]
 
@@ -136,10 +136,10 @@ def unpack(data: bytes, d: int) -> tuple[Row, I16] | None:
     return row, q
 
 
-def takes_back(data: bytes) -> int | None:
-    """Return the target of a packed row that takes a lesson back, or None for other rows."""
+def packed_kind(data: bytes) -> tuple[Kind, int]:
+    """Return kind and target of a packed row."""
     _, _, kind, _, _, target, _, _ = _HEAD.unpack_from(data)
-    return int(target) if kind in (2, 3) else None
+    return _KINDS[kind - 1], int(target)
 
 
 def mark_of(q: I16) -> int:
