@@ -59,7 +59,8 @@ class Thumbnails:
         try:
             for i, data in enumerate(newest, last - len(newest) + 1):
                 self.path(i).write_bytes(data)
-                self.path(i - self._most).unlink(missing_ok=True)
+            for i in range(last - len(pictures) - self._most + 1, last - self._most + 1):
+                self.path(i).unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"cannot write {self.folder}: {error.strerror or error}") from error
 

@@ -58,3 +58,27 @@ def call(place, capsys):
 def taught(call):
     assert call("learn", "train.npz", "--bundle", "sensor.edgecl")[0] == 0
     return Path("edge-cl-state")
+
+
+@pytest.fixture
+def figure(record_property):
+    """Say what was measured; all figures stand together at the end of the run."""
+
+    def say(text):
+        record_property("figure", text)
+
+    return say
+
+
+def pytest_terminal_summary(terminalreporter):
+    found = [
+        (report.nodeid, text)
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, text in getattr(report, "user_properties", ())
+        if name == "figure" and getattr(report, "when", "") == "call"
+    ]
+    if found:
+        terminalreporter.section("figures")
+        for where, text in sorted(found):
+            terminalreporter.write_line(f"{where.partition('::')[2]}: {text}")
