@@ -67,6 +67,7 @@ LAYERS = [
     "state",
     "tuning",
     "learner",
+    "doctor",
     "regressor",
     "smoothing",
     "autosave",

@@ -12,6 +12,11 @@ from edge_cl.cli import app
 from edge_cl.heads import HEADS
 
 ROOT = Path(__file__).parent.parent
+RUN = [
+    "README.md",
+    "docs/guides/sensors.md",
+    "docs/concepts/state-and-power-loss.md",
+]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *(ROOT / "docs").rglob("*.md")])
 
 
@@ -25,7 +30,14 @@ def blocks(page, language):
 
 
 def commands():
-    return sorted(command.name for command in app.registered_commands)
+    """All commands, those of a group with the name of their group."""
+    alone = [command.name for command in app.registered_commands]
+    grouped = [
+        f"{group.name} {command.name}"
+        for group in app.registered_groups
+        for command in group.typer_instance.registered_commands
+    ]
+    return sorted(alone + grouped)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -34,7 +46,7 @@ def test_links_lead_somewhere(page):
         assert (page.parent / target).exists(), f"{name_of(page)} links to {target}"
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs/guides/sensors.md"], ids=name_of)
+@pytest.mark.parametrize("page", [ROOT / page for page in RUN], ids=name_of)
 def test_python_in_the_text_runs_as_it_stands(page, tmp_path):
     for code in blocks(page, "python"):
         done = subprocess.run(
@@ -49,7 +61,7 @@ def test_python_in_the_text_runs_as_it_stands(page, tmp_path):
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_commands_in_the_text_exist(page):
-    known = set(commands())
+    known = {name.split()[0] for name in commands()}
     for block in blocks(page, "sh"):
         for command in re.findall(r"^edge-cl ([a-z]+)", block, re.MULTILINE):
             assert command in known, f"{name_of(page)} shows edge-cl {command}"

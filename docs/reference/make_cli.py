@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 
+import typer
 from typer.testing import CliRunner
 
 from edge_cl.cli import app
@@ -16,10 +18,19 @@ Exit codes: [errors.md](errors.md).
 """
 
 
+def _names(part: typer.Typer) -> Iterator[str]:
+    """Yield the names of all commands, those of groups with their group."""
+    for command in part.registered_commands:
+        yield str(command.name)
+    for group in part.registered_groups:
+        if group.typer_instance is not None:
+            yield from (f"{group.name} {name}" for name in _names(group.typer_instance))
+
+
 def main() -> None:
     """Print the page."""
     os.environ.update(COLUMNS="92", NO_COLOR="1", TERMINAL_WIDTH="92")
-    names = ["", *sorted(str(command.name) for command in app.registered_commands)]
+    names = ["", *sorted(_names(app))]
     parts = [HEAD]
     for name in names:
         help_text = CliRunner().invoke(

@@ -48,7 +48,7 @@ def predict(
 ) -> None:
     """Say what is in pictures, one line each.
 
-    Only reads the state: it works while `edge-cl run` is learning, and sees what was last saved.
+    Only reads the state: it works while `edge-cl run` is learning, and sees what is on disk.
     With --json, one JSON object a line.
     """
     from edge_cl.run import run_stream

@@ -45,7 +45,7 @@ def status(
 ) -> None:
     """Say what has been learned, and how.
 
-    Only reads the state: it works while `edge-cl run` is learning, and shows what was last saved.
+    Only reads the state: it works while `edge-cl run` is learning, and shows what is on disk.
     """
     from edge_cl.store import Store
 
