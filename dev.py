@@ -23,7 +23,7 @@ KERNEL_TESTS = [f"tests/test_{name}.py" for name in ("kernels", "ridge", "kalman
 KERNELS = "kernels or ridge or kalman"  # in a test's name, its file or its head: who uses them
 REQUIREMENTS = {
     "demo": ["-e", ".[plot]"],
-    "test": ["-e", ".[camera,export,litert,plot,update]", "--group", "dev"],
+    "test": ["-e", ".[camera,export,litert,plot,sign,update]", "--group", "dev"],
 }
 
 

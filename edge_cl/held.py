@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from edge_cl.arrays import I16
@@ -17,6 +19,9 @@ def number_of(journal: Journal, q: I16, label: str) -> int:
     for row in journal.lessons.of_sample(mark_of(q), label):
         own = _features(journal, row)
         if own is not None and np.array_equal(own, q):
+            return row.seq
+    for row, own in _archived(journal, label):  # older than the ring
+        if np.array_equal(own, q):
             return row.seq
     return 0
 
@@ -42,18 +47,24 @@ def held_lesson(journal: Journal, seq: int) -> Sample:
 def held_lessons(journal: Journal, label: str) -> list[Sample]:
     """Return the lessons of a class that stand and whose features are held."""
     found: dict[int, Sample] = {}
-    for _, data in journal.ring.archived() if journal.ring else ():
-        sample = unpack(data, journal.origin.d)
-        if sample and journal.lessons.label_now(sample[0]) == label:
-            found[sample[0].seq] = sample
+    for row, own in _archived(journal, label):
+        found[row.seq] = row, own
     for row in journal.lessons.standing(label):
         q = _features(journal, row)
         if q is not None:
             found[row.seq] = row, q
+    return [found[seq] for seq in sorted(found)]
+
+
+def _archived(journal: Journal, label: str) -> Iterator[Sample]:
+    """Yield the lessons of a class that stand, from the archive, oldest first."""
     taken = journal.lessons.taken_back()
-    return [
-        found[seq] for seq in sorted(found) if _stands(journal, found[seq][0]) and seq not in taken
-    ]
+    for _, data in journal.ring.archived() if journal.ring else ():
+        found = unpack(data, journal.origin.d)
+        if not found or not _stands(journal, found[0]) or found[0].seq in taken:
+            continue
+        if journal.lessons.label_now(found[0]) == label:
+            yield found
 
 
 def _stands(journal: Journal, row: Row) -> bool:

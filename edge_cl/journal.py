@@ -187,9 +187,9 @@ class Journal:
             if store is not None and self.durability.each:
                 self.flush()
                 self._begin(store)
-                store.ring.archive(self.seq + 1, rows)
                 saved = self.saved(other, seq=seq, floor=seq, records=records, event=event)
-                store.snapshot(saved, both=True)
+                with self._whole_or_broken():
+                    store.snapshot(saved, both=True)
                 self.stale = False
             elif store is not None:
                 self._begin(store)
@@ -206,9 +206,21 @@ class Journal:
                 self._list(store, rows)
         return result
 
+    @contextlib.contextmanager
+    def _whole_or_broken(self) -> Iterator[None]:
+        """Accept nothing more where it is not known whether something reached the disk."""
+        try:
+            yield
+        except StorageError:  # then the store knows
+            raise
+        except BaseException as error:
+            self._broken = f"it ended while it wrote: {error!r}"
+            raise
+
     def _list(self, store: Store, rows: list[bytes]) -> None:
         """Put rows that snapshots hold into the ring: they can be listed and taken back."""
         with contextlib.suppress(StorageError):  # what they say is durable already
+            store.ring.archive(self.seq - len(rows) + 1, rows)
             store.ring.fill(rows[-store.ring.meta.rows :])
 
     def flush(self) -> None:
@@ -222,14 +234,16 @@ class Journal:
             if not (self.waiting or self._apart):
                 return
             store = self.require_store()
+            self._refuse()
             if self._first:
                 store.begin(self._first, self.durability)
                 self._first = None
             if not self._apart and store.room(self.seq):
                 self._append(store, [])
                 return
-            store.ring.archive(self.seq - len(self.waiting) + 1, self.waiting)
-            store.snapshot(self.saved(floor=self.seq), both=True)
+            saved = self.saved(floor=self.seq)
+            with self._whole_or_broken():
+                store.snapshot(saved, both=True)
             self.floor = self.seq
             rows, self.waiting, self._calls, self._apart = self.waiting, [], 0, False
             self.stale = False

@@ -54,7 +54,7 @@ from edge_cl.resume import (
 from edge_cl.specs import described
 from edge_cl.state import Wishes, open_state
 from edge_cl.stopwatch import Stopwatch
-from edge_cl.store import Durability, Promotion, Recovery, Saved, is_state
+from edge_cl.store import Durability, Promotion, Recovery, Saved
 from edge_cl.thumbnails import Thumbnails, thumbnail
 from edge_cl.tuning import group_features
 
@@ -291,14 +291,17 @@ class Learner:
         InputError : it is this one; everything would count twice.
         ForgetError : a head depends on the order of samples.
         """
-        if self._is(other):
-            raise InputError("expected another learner to merge with, got this one")
         if not isinstance(other, Learner):
-            if not is_state(Path(other)):
-                raise StateError(f"{os.fspath(other)} holds no state")
             with Learner.open(other, bundle=self.bundle, read_only=True) as opened:
+                if opened.recovery.problems:
+                    raise StateError(
+                        f"{os.fspath(other)} is damaged: {opened.recovery.problems[0]}",
+                        hint="open it for learning once: that keeps what can be proven",
+                    )
                 self.merge(opened)
             return
+        if other._journal.nonce == self._journal.nonce:
+            raise InputError("expected another learner to merge with, got this one, or a copy")
         if not self._pipeline.same_features(other._pipeline):
             raise StateError("the other learner has another encoder or feature map")
         with other._lock:
@@ -609,7 +612,7 @@ class Learner:
     def _seen(self, xs: Iterable[ArrayLike], small: list[bytes]) -> Iterator[ArrayLike]:
         """Yield inputs, and put their thumbnails into `small` where these are kept."""
         for x in xs:
-            if self._thumbnails:
+            if self._thumbnails and self._thumbnails.new:
                 small.append(thumbnail(x))
             yield x
 
@@ -633,13 +636,6 @@ class Learner:
             found = self._journal.knowledge.answer(q, among=among, top=top)
         watch.lap("decide")
         return Prediction(label=next(iter(found)), probabilities=found, stage_ms=watch.times())
-
-    def _is(self, other: Learner | str | os.PathLike[str]) -> bool:
-        if isinstance(other, Learner):
-            return other is self
-        folder = Path(other)
-        mine = self._journal.store.folder if self._journal.store else None
-        return mine is not None and mine.exists() and folder.exists() and mine.samefile(folder)
 
     def _require_ridge(self) -> RidgeOptions:
         options = self._journal.knowledge.options[0]

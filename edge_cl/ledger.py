@@ -32,6 +32,8 @@ __all__ = ["BEFORE_ROLLBACK", "Ledger"]
 
 BEFORE_ROLLBACK = "before-rollback"
 
+_PRESENT = "before-rollback.new"
+
 
 class Ledger:
     """The changes that a journal takes."""
@@ -223,7 +225,7 @@ class Ledger:
             if saved.header.nonce != self.journal.nonce:
                 raise StateError(f"version {name!r} is of another state")
             other, then = knowledge(saved), saved.header
-            self.save_version(BEFORE_ROLLBACK)
+            self.save_version(_PRESENT)
             note = self.journal.note(f"rolled back to {name}, change {then.seq}")
             records = msgspec.structs.replace(
                 then.records,
@@ -233,6 +235,7 @@ class Ledger:
                 lost=self.journal.records.lost,
             )
             self.journal.replace(lambda _: None, [note], records=records, instead=other)
+            store.rename_version(_PRESENT, BEFORE_ROLLBACK)  # it may be what was returned to
             return saved
 
     def drop_version(self, name: str) -> None:
@@ -243,19 +246,21 @@ class Ledger:
     def versions(self) -> tuple[Version, ...]:
         """Return what was kept under names, oldest first."""
         store = self.journal.require_store()
-        found = []
-        for name in store.versions():
-            saved = store.load_version(name)
-            found.append(
-                Version(
-                    name=name,
-                    seq=saved.header.seq,
-                    samples=int(saved.tensors["n"].sum()),
-                    classes=len(saved.header.labels),
-                    head=described(saved.header.head),
-                )
-            )
-        return tuple(sorted(found, key=lambda version: version.seq))
+        return tuple(sorted(map(self._version, store.versions()), key=lambda version: version.seq))
+
+    def _version(self, name: str) -> Version:
+        try:
+            saved = self.journal.require_store().load_version(name)
+        except StateError as error:
+            return Version(name=name, seq=0, samples=0, classes=0, head="", problem=str(error))
+        header = saved.header
+        return Version(
+            name=name,
+            seq=header.seq,
+            samples=int(saved.tensors["n"].sum()),
+            classes=len(header.labels),
+            head=described(header.head),
+        )
 
     @property
     def promotions(self) -> tuple[Promotion, ...]:

@@ -250,7 +250,8 @@ class Moments:
         """
         other = Moments(self.d, statistics=tuple(self._kept))
         other.grow(k)
-        other.merge(self, classes)
+        if k:
+            other.merge(self, classes)
         return other
 
     def tensors(self) -> dict[str, F64 | I64]:

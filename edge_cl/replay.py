@@ -48,7 +48,12 @@ def take_up(journal: Journal, proven: Proven) -> Recovery:
     journal.knowledge.changes = 0
     store = journal.store
     if store is None or store.read_only:
-        return Recovery(replayed=len(proven.replay), problems=proven.problems, lost=proven.lost)
+        return Recovery(
+            replayed=len(proven.replay),
+            problems=proven.problems,
+            lost=proven.lost,
+            unfinished=proven.unfinished,
+        )
     recovery = store.settle(proven, journal.saved, journal.durability)
     if journal.archive and not store.ring.archives:
         store.ring.begin_archive()

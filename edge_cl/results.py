@@ -92,13 +92,17 @@ class LessonRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """A state that was kept under a name: changes, samples and classes it had seen, its head."""
+    """A state that was kept under a name: changes, samples and classes it had seen, its head.
+
+    problem : why it cannot be returned to; None: it can.
+    """
 
     name: str
     seq: int
     samples: int
     classes: int
     head: str
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

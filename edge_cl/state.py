@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edge_cl.bundle import Bundle
 from edge_cl.encoders import open_encoder
-from edge_cl.errors import InputError, StorageError
+from edge_cl.errors import InputError, StateError, StorageError
 from edge_cl.features import Identity, MapSpec, map_named
 from edge_cl.forgetting import Everything, Forgetting, forgetting_named
 from edge_cl.heads import HeadOptions
@@ -65,6 +65,8 @@ def open_state(folder: Path | None, wishes: Wishes) -> Opened:
     store = Store(folder, read_only=wishes.read_only) if folder and folder.exists() else None
     try:
         proven = store.load() if store else None
+        if wishes.read_only and folder is not None and proven is None:
+            raise StateError(f"{folder} holds no state", hint="learn something first")
         header = proven.saved.header if proven else None
         opened, signature = find_bundle(wishes.bundle, store, wishes.require_signature)
         runtime, precision = wishes.runtime, wishes.precision
@@ -114,8 +116,10 @@ def open_state(folder: Path | None, wishes: Wishes) -> Opened:
             store.close()
         raise
     small = None
-    if wishes.thumbnails and store and not wishes.read_only:
-        small = Thumbnails(store.folder / "thumbnails", journal.lessons.size)
+    if store and not wishes.read_only:
+        folder = store.folder / "thumbnails"
+        if wishes.thumbnails or folder.is_dir():  # what was kept before goes with its lesson
+            small = Thumbnails(folder, journal.lessons.size, new=wishes.thumbnails)
     return pipeline, journal, recovery, small
 
 

@@ -41,10 +41,12 @@ class Thumbnails:
     ----------
     folder : made when the first one is kept.
     most : so many of the newest numbers are kept.
+    new : whether those of new lessons are kept; else old ones only go.
     """
 
-    def __init__(self, folder: Path, most: int) -> None:
+    def __init__(self, folder: Path, most: int, *, new: bool = True) -> None:
         self.folder = folder
+        self.new = new
         self._most = most
 
     def keep(self, last: int, pictures: Sequence[bytes]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_cl.cli import options
+from edge_cl.cli.opening import bundle_at
 from edge_cl.cli.output import json_line, line, note
 from edge_cl.cli.progress import shares
 
@@ -24,6 +25,7 @@ _COLUMNS = ("median", "p90", "p99", "max")
 
 def bench(
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     head: Annotated[
         str, typer.Option(metavar="NAME", help="ridge, lda, ncm or ncm-euclidean")
     ] = "ridge",
@@ -48,9 +50,8 @@ def bench(
 
     from edge_cl.assets import shipped_bundle
     from edge_cl.bench import bench as measure
-    from edge_cl.bundle import open_bundle
 
-    opened = open_bundle(bundle if bundle is not None else shipped_bundle())
+    opened = bundle_at(bundle or shipped_bundle(), require_signature)
     with shares() as progress:
         report = measure(
             opened,

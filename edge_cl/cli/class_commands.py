@@ -28,13 +28,14 @@ def rename(
     new: Annotated[str, typer.Argument(metavar="NEW", show_default=False, help="A new name")],
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """Give a class another name.
 
     Nothing is learned again, and history shows the new name.
     """
-    choices = Choices(bundle=bundle)
+    choices = Choices(bundle=bundle, require_signature=require_signature)
     with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
         learner.rename_class(old, new)
         found = learner.status
@@ -53,6 +54,7 @@ def merge(
     ],
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """Let all samples of one class be of another.
@@ -60,7 +62,7 @@ def merge(
     Exactly, as if they had been learned so. Nothing tells them apart afterwards: keep a version
     first (edge-cl version save).
     """
-    choices = Choices(bundle=bundle)
+    choices = Choices(bundle=bundle, require_signature=require_signature)
     with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
         moved = learner.status.samples_per_class.get(source, 0)
         learner.merge_classes(source, into)
@@ -77,6 +79,7 @@ def forget(
     label: Label,
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """Take back all samples of a class, and its name.
@@ -86,7 +89,7 @@ def forget(
     The features of all its samples must still be held: the newest 4096 changes are, and with
     --archive, from the first lesson on, all. Otherwise it is refused, and nothing changes.
     """
-    choices = Choices(bundle=bundle)
+    choices = Choices(bundle=bundle, require_signature=require_signature)
     with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
         forgotten = learner.forget_class(label)
         found = learner.status

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_cl.cli import options
+from edge_cl.cli.opening import bundle_at
 from edge_cl.cli.output import failure, json_line, line, note
 from edge_cl.cli.progress import shares
 
@@ -29,6 +30,7 @@ def demo(
         Path, typer.Option(metavar="DIR", help="Folder for the picture and the state")
     ] = Path("edge-cl-demo"),
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     threads: options.Threads = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Take five pictures of each class and session")
@@ -57,7 +59,6 @@ def demo(
     from dataclasses import asdict
 
     from edge_cl.assets import shipped_bundle
-    from edge_cl.bundle import open_bundle
     from edge_cl.demo import run_demo
     from edge_cl.demo.keeping import fresh_folder
     from edge_cl.demo.pictures import unpack_household
@@ -73,7 +74,7 @@ def demo(
     if picture:
         require_plot()
     draw = can_plot() if picture is None else picture
-    opened = open_bundle(bundle if bundle is not None else shipped_bundle())
+    opened = bundle_at(bundle or shipped_bundle(), require_signature)
     state = fresh_folder(out / "state")
     with shares() as progress:
         report = run_demo(

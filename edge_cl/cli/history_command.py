@@ -28,6 +28,7 @@ def history(
     ] = 20,
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """List the newest changes: number, time, what, and which class.
@@ -38,7 +39,9 @@ def history(
     Times are of the device's clock, as it was then; the order is by number. With --json, one JSON
     object a line.
     """
-    with open_existing(state, Choices(bundle=bundle), read_only=True) as learner:
+    with open_existing(
+        state, Choices(bundle=bundle, require_signature=require_signature), read_only=True
+    ) as learner:
         found = learner.history(number)
     if as_json:
         for one in found:

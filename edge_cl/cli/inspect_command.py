@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_cl.cli import options
+from edge_cl.cli.opening import bundle_at
 from edge_cl.cli.output import json_line, pairs
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def inspect(
     ] = None,
     classes: Annotated[int, typer.Option(min=1, help="Of --device: how many")] = 100,
     head: Annotated[str, typer.Option(metavar="NAME", help="Of --device: which head")] = "ridge",
+    require_signature: options.RequireSignature = None,
     runtime: options.Runtime = None,
     precision: options.Precision = None,
     as_json: options.Json = False,
@@ -57,10 +59,9 @@ def inspect(
     import msgspec
 
     from edge_cl.assets import shipped_bundle
-    from edge_cl.bundle import open_bundle
 
     bundle = bundle or shipped_bundle()
-    opened = open_bundle(bundle)
+    opened = bundle_at(bundle, require_signature)
     needs = _needs(opened, device, classes, head) if device else []
     cosine = _parity(opened, runtime, precision) if parity else None
     if as_json:

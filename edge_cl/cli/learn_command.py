@@ -63,6 +63,7 @@ def learn(
     thumbnails: options.Thumbnails = False,
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     head: options.Head = None,
     compare: options.Compare = None,
     map_name: options.FeatureMapName = None,
@@ -97,6 +98,7 @@ def learn(
         raise UsageError("--event names one sample: there is none to skip with --skip-bad")
     choices = Choices(
         bundle=bundle,
+        require_signature=require_signature,
         head=head,
         compare=compare or None,
         feature_map=map_name,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from edge_cl.cli.output import counted, note
 
 if TYPE_CHECKING:
+    from edge_cl.bundle import Bundle
     from edge_cl.learner import Learner
     from edge_cl.store import Recovery
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 class Choices:
     """What the options of a command say about the learner; None: not said."""
 
-    bundle: Path | None = None
+    bundle: Path | Bundle | None = None
+    require_signature: Path | None = None
     head: str | None = None
     compare: list[str] | None = None
     feature_map: str | None = None
@@ -68,6 +70,17 @@ def all_or_nothing(learner: Learner) -> Iterator[Learner]:
     learner.close()
 
 
+def bundle_at(path: Path, key: Path | None) -> Bundle:
+    """Open a bundle; with `key`, only one that its owner has signed."""
+    if key is None:
+        from edge_cl.bundle import open_bundle
+
+        return open_bundle(path)
+    from edge_cl.signing import open_signed_bundle
+
+    return open_signed_bundle(path, key)
+
+
 def require_state(state: Path) -> None:
     """Raise StateError unless something was saved in folder `state`."""
     from edge_cl.errors import StateError
@@ -81,14 +94,14 @@ def require_state(state: Path) -> None:
 
 
 def _open(state: Path, choices: Choices, *, read_only: bool) -> Learner:
-    from edge_cl.bundle import open_bundle
     from edge_cl.features import map_named
     from edge_cl.forgetting import forgetting_named
     from edge_cl.learner import Learner
 
     return Learner.open(
         state,
-        bundle=open_bundle(choices.bundle) if choices.bundle is not None else None,
+        bundle=choices.bundle,
+        require_signature=choices.require_signature,
         head=choices.head,
         compare=choices.compare,
         feature_map=map_named(choices.feature_map) if choices.feature_map is not None else None,
@@ -114,6 +127,8 @@ def _tell(found: Recovery) -> None:
         note("note: it cannot be told how many lessons are lost; teach again what is missing")
     elif found.lost:
         note(f"note: {counted(found.lost, 'lesson')} lost, the newest: teach them again")
+    elif found.unfinished:
+        note("note: the last change on disk is not whole: it was cut off, or is damaged")
     elif found.problems:
         note("note: no lesson is lost, and the damage is mended")
     for name in found.set_aside:

@@ -23,6 +23,15 @@ BundleFile = Annotated[
         help="Encoder to use  [default: the state's own, else the one that ships with edge-cl]",
     ),
 ]
+RequireSignature = Annotated[
+    Path | None,
+    typer.Option(
+        "--require-signature",
+        metavar="KEY",
+        envvar="EDGE_CL_REQUIRE_SIGNATURE",
+        help="Public key (PEM): take only a bundle that its owner signed",
+    ),
+]
 Head = Annotated[
     str | None,
     typer.Option(

@@ -40,6 +40,7 @@ def predict(
     every: options.Every = 1,
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     head: options.Head = None,
     runtime: options.Runtime = None,
     precision: options.Precision = None,
@@ -55,7 +56,12 @@ def predict(
     from edge_cl.sources import Chain, open_source
 
     choices = Choices(
-        bundle=bundle, head=head, runtime=runtime, precision=precision, threads=threads
+        bundle=bundle,
+        require_signature=require_signature,
+        head=head,
+        runtime=runtime,
+        precision=precision,
+        threads=threads,
     )
     with open_existing(state, choices, read_only=True) as learner:
         source = Chain([open_source(path, every=every) for path in paths])

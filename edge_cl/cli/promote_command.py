@@ -36,6 +36,7 @@ def promote(
     ] = None,
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """Let another head serve, if it is better.
@@ -48,7 +49,7 @@ def promote(
     """
     import msgspec
 
-    choices = Choices(bundle=bundle)
+    choices = Choices(bundle=bundle, require_signature=require_signature)
     with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
         found = _promoted(learner, head, held_out)
     if as_json:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_cl.cli import options
+from edge_cl.cli.from_shelf import checked_shelf, count_healthy, started
 from edge_cl.cli.opening import Choices, open_existing, open_or_create
 from edge_cl.cli.output import contents, counted, json_line, note, note_serving, pairs
 from edge_cl.cli.predict_command import Top, show_event
@@ -31,6 +32,7 @@ EXAMPLES = """
   edge-cl run photos/ --mode prequential --shuffle 0   test on each sample, then learn it
   edge-cl run clip.mp4 --every 10 --json               each tenth frame, JSON lines
   edge-cl run camera:0 --mode learn --label mug --durability group:8    fewer writes to the card
+  edge-cl run camera:0 --bundles shelf                 from where edge-cl update puts bundles
   producer | edge-cl run - --mode learn                lines `path<TAB>label` on stdin
 """
 
@@ -84,6 +86,16 @@ def run(
     smooth: options.Smooth = 0.0,
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    bundles: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundles",
+            metavar="SHELF",
+            help="Take the current bundle of a shelf (edge-cl shelf); each encoder then has a "
+            "state of its own below --state",
+        ),
+    ] = None,
+    require_signature: options.RequireSignature = None,
     head: options.Head = None,
     compare: options.Compare = None,
     map_name: options.FeatureMapName = None,
@@ -113,8 +125,11 @@ def run(
     from edge_cl.store import durability_named
 
     durability_named(durability)
+    if bundle is not None and bundles is not None:
+        raise UsageError("expected --bundle or --bundles, got both")
     choices = Choices(
         bundle=bundle,
+        require_signature=require_signature,
         head=head,
         compare=compare or None,
         feature_map=map_name,
@@ -131,6 +146,9 @@ def run(
         raise UsageError("--among is for mode predict: what is learned has a label")
     with _stopped_by_signals() as stop:
         samples = open_source(source, stop=stop, every=every, shuffle=shuffle)
+        shelf = checked_shelf(bundles, require_signature) if bundles is not None else None
+        if shelf:
+            choices, state = started(shelf, choices, state)
         if mode is Mode.predict:
             learner = open_existing(state, choices, read_only=True)
         else:
@@ -143,6 +161,8 @@ def run(
             def on_event(event: Event) -> None:
                 advance()
                 note_serving(event)
+                if shelf:
+                    count_healthy(shelf)
                 if not quiet:
                     show_event(event, top, as_json)
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from edge_cl.cli import options
+from edge_cl.cli.from_shelf import checked_shelf
 from edge_cl.cli.output import counted, json_line, pairs
 from edge_cl.cli.usage import UsageError
 
@@ -38,6 +39,7 @@ def shelf(
     prune: Annotated[
         bool, typer.Option("--prune", help="Remove all but the current and the previous one")
     ] = False,
+    require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """Say which bundles a device has, and change which one it starts from.
@@ -45,14 +47,13 @@ def shelf(
     A bundle that was installed is on trial: after 100 healthy predictions edge-cl run marks it
     good. After three starts without that, the next start returns to the previous one.
     """
-    from edge_cl.shelf import Shelf
     from edge_cl.signing import read_signature, signature_path
 
     if sum((install is not None, good, back)) > 1:
         raise UsageError("expected one of --install, --good and --back")
     if force and install is None:
         raise UsageError("--force is for --install")
-    opened = Shelf(folder)
+    opened = checked_shelf(folder, require_signature)
     if install is not None:
         signature = read_signature(install) if signature_path(install).exists() else None
         opened.install(install, signature=signature, force=force)

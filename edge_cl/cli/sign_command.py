@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edge_cl.cli.output import line, note
+from edge_cl.cli import options
+from edge_cl.cli.output import json_line, line, note
 from edge_cl.cli.usage import UsageError
 
 EXAMPLES = """
@@ -27,6 +28,7 @@ def sign(
         str | None,
         typer.Option(metavar="NAME", help="Make NAME.private.pem and NAME.public.pem instead"),
     ] = None,
+    as_json: options.Json = False,
 ) -> None:
     """Sign a bundle, so that devices can tell who made it.
 
@@ -38,19 +40,26 @@ def sign(
     if new_key is not None:
         if bundle is not None or key is not None:
             raise UsageError("--new-key makes keys and signs nothing")
-        _make_keys(new_key)
+        _make_keys(new_key, as_json)
     elif bundle is None or key is None:
         raise UsageError("expected BUNDLE and --key FILE, or --new-key NAME")
     else:
         from edge_cl.signing import sign_bundle
 
-        line(str(sign_bundle(bundle, key)))
+        signature = sign_bundle(bundle, key)
+        if as_json:
+            json_line({"signature": str(signature)})
+        else:
+            line(str(signature))
 
 
-def _make_keys(name: str) -> None:
+def _make_keys(name: str, as_json: bool) -> None:
     from edge_cl.signing import new_key
 
     private, public = new_key(name)
-    line(str(private))
-    line(str(public))
+    if as_json:
+        json_line({"private": str(private), "public": str(public)})
+    else:
+        line(str(private))
+        line(str(public))
     note(f"keep {private} secret, and a copy of it; devices need {public} only")

@@ -41,6 +41,7 @@ MERGE_EXAMPLES = """
 def status(
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """Say what has been learned, and how.
@@ -49,7 +50,9 @@ def status(
     """
     from edge_cl.store import Store
 
-    with open_existing(state, Choices(bundle=bundle), read_only=True) as learner:
+    with open_existing(
+        state, Choices(bundle=bundle, require_signature=require_signature), read_only=True
+    ) as learner:
         found, recovery = learner.status, learner.recovery
     versions = Store(state, read_only=True).versions()
     for text in recovery.problems:
@@ -94,13 +97,14 @@ def undo(
     ] = 1,
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """Take back the newest samples.
 
     Exactly: afterwards everything is, bit for bit, as if they had never been learned.
     """
-    choices = Choices(bundle=bundle)
+    choices = Choices(bundle=bundle, require_signature=require_signature)
     with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
         labels = learner.undo(count)
         found = learner.status
@@ -128,6 +132,7 @@ def forget(
     ] = None,
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """Take back a sample, however long ago it was learned.
@@ -140,7 +145,7 @@ def forget(
     By number, the state must still hold its features: those of the newest 4096 changes, or, with
     --archive, all.
     """
-    choices = Choices(bundle=bundle)
+    choices = Choices(bundle=bundle, require_signature=require_signature)
     if lesson and path is None:
         with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
             labels = [learner.forget_lesson(number) for number in lesson]
@@ -179,6 +184,7 @@ def merge(
     ],
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """Add what another device has learned.
@@ -193,7 +199,7 @@ def merge(
     require_state(other)
     if state.samefile(other):
         raise InputError(f"{other} is the state itself", hint="merge the state of another device")
-    choices = Choices(bundle=bundle)
+    choices = Choices(bundle=bundle, require_signature=require_signature)
     with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
         before = learner.status.samples
         learner.merge(other)
@@ -215,15 +221,20 @@ def use(
     ] = False,
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """Use another head from now on.
 
     It is solved from what was learned already; nothing is learned again, nothing is lost.
     """
-    with open_existing(state, Choices(bundle=bundle), read_only=True) as learner:
+    with open_existing(
+        state, Choices(bundle=bundle, require_signature=require_signature), read_only=True
+    ) as learner:
         before = learner.status.head
-    choices = Choices(bundle=bundle, head=head, compare=[] if alone else None)
+    choices = Choices(
+        bundle=bundle, require_signature=require_signature, head=head, compare=[] if alone else None
+    )
     with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
         found = learner.status
     if as_json:

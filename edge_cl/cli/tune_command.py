@@ -35,6 +35,7 @@ def tune(
     ] = None,
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """Choose the strength of ridge; it is used from now on.
@@ -48,7 +49,7 @@ def tune(
     and may be those that were.
     """
     sources = _sources(groups) if groups is not None else {}
-    choices = Choices(bundle=bundle)
+    choices = Choices(bundle=bundle, require_signature=require_signature)
     fields: dict[str, object]
     with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
         before = learner.status.head

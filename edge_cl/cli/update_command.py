@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_cl.cli import options
+from edge_cl.cli.from_shelf import checked_shelf
 from edge_cl.cli.output import json_line, note, pairs
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def update(
     force: Annotated[
         bool, typer.Option("--force", help="Fetch it anew, and also where it failed here before")
     ] = False,
+    require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """Fetch the newest bundle of a repository, and install it.
@@ -57,11 +59,10 @@ def update(
     """
     from edge_cl.bounded_read import read_bounded
     from edge_cl.errors import InputError
-    from edge_cl.shelf import Shelf
     from edge_cl.updates.client import update_shelf
 
     trusted = read_bounded(root, _MAX_ROOT_BYTES, error=InputError)
-    shelf = Shelf(bundles)
+    shelf = checked_shelf(bundles, require_signature)
     found, installed = update_shelf(shelf, repository, root=trusted, name=name, force=force)
     if installed is not None:
         shelf.prune()

@@ -36,13 +36,14 @@ def save(
     name: Name,
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """Keep everything as it is now under a name.
 
     One of that name is replaced. A version takes as much room as a snapshot.
     """
-    choices = Choices(bundle=bundle)
+    choices = Choices(bundle=bundle, require_signature=require_signature)
     with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
         learner.save_version(name)
         found = learner.status
@@ -55,23 +56,28 @@ def save(
 def list_(
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """List the versions that are kept, oldest first."""
-    with open_existing(state, Choices(bundle=bundle), read_only=True) as learner:
+    with open_existing(
+        state, Choices(bundle=bundle, require_signature=require_signature), read_only=True
+    ) as learner:
         found = learner.versions()
     if as_json:
         json_line([asdict(one) for one in found])
         return
     for one in found:
         classes = counted(one.classes, "class", "classes")
-        line(f"{one.name}: {counted(one.samples, 'sample')}, {classes}, {one.head}")
+        whole = f"{counted(one.samples, 'sample')}, {classes}, {one.head}"
+        line(f"{one.name}: {one.problem or whole}")
 
 
 def rollback(
     name: Name,
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """Let everything be as it was when a version was kept.
@@ -79,7 +85,7 @@ def rollback(
     What was learned since is left behind; it is kept itself as the version before-rollback, in
     the place of an earlier one.
     """
-    choices = Choices(bundle=bundle)
+    choices = Choices(bundle=bundle, require_signature=require_signature)
     with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
         before = learner.status
         learner.rollback(name)
@@ -96,10 +102,11 @@ def drop(
     name: Name,
     state: options.State = options.DEFAULT_STATE,
     bundle: options.BundleFile = None,
+    require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """Remove a version."""
-    choices = Choices(bundle=bundle)
+    choices = Choices(bundle=bundle, require_signature=require_signature)
     with all_or_nothing(open_existing(state, choices, read_only=False)) as learner:
         learner.drop_version(name)
         found = learner.status

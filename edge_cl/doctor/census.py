@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_cl.errors import StateError
-from edge_cl.store.ring import RingMeta, held_rows
+from edge_cl.store.reader import held_rows
+from edge_cl.store.ring import RingMeta
 from edge_cl.store.rows import unpack
 
 __all__ = ["Census", "census"]
@@ -54,7 +55,8 @@ def census(path: Path) -> Census:
     FileNotFoundError : there is none.
     StateError : nothing in it can be read.
     """
-    meta, rows = held_rows(path)
+    held = held_rows(path)
+    meta, rows = held.meta, held.rows
     numbers: list[int] = []
     empty = damaged = 0
     for slot, data in enumerate(rows):
@@ -76,6 +78,7 @@ def census(path: Path) -> Census:
                 for (text,) in db.execute(f"PRAGMA quick_check({_MOST_COMPLAINTS})")
                 if text != "ok"
             ]
+            complaints += [held.damage] if held.damage else []
             archived, archive_damaged = _archive(db, meta.d)
     except _UNREADABLE as error:
         raise StateError(f"cannot read {path}: {error}") from error

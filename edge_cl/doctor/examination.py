@@ -153,6 +153,11 @@ class _Opened:
         if before > 0:
             says = f"damage has cost {before} samples so far, and was mended"
             self.findings.append(note("lost", says, "teach them again; look at the disk"))
+        if recovery.unfinished:
+            says = "the last change on disk is not whole: cut off, or damaged; nothing tells"
+            self.findings.append(
+                note("events.db-wal", says, "look whether the last lesson is there")
+            )
         if recovery.lost is None:
             says = f"it opens ({told}), without what only events.db held: nobody knows how much"
             self.findings.append(problem("opening", says, "teach again what is missing"))

@@ -26,8 +26,9 @@ from edge_cl.errors import FormatError, InputError, StateError, StorageError
 from edge_cl.store.durability import Durability
 from edge_cl.store.header import Saved
 from edge_cl.store.migration import OLD_SNAPSHOT, migrated, retire
-from edge_cl.store.recovery import Proven, Recovery, Sample, prove
-from edge_cl.store.ring import Ring, RingMeta, create_ring, held_rows
+from edge_cl.store.reader import Held, held_rows, log_of
+from edge_cl.store.recovery import Proven, Recovery, Sample, of_one_state, prove
+from edge_cl.store.ring import Ring, RingMeta, create_ring
 from edge_cl.store.rows import pack
 from edge_cl.store.snapshots import (
     Found,
@@ -45,6 +46,7 @@ _SUFFIX = ".safetensors"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _UNFINISHED = re.compile(r"\.(events\.db|encoder\.edgecl(\.sig)?|[A-Za-z0-9._-]+\.safetensors)\.")
 _END = 1 << 62
+_TRIES = 10
 
 
 def is_state(folder: Path) -> bool:
@@ -90,18 +92,31 @@ class Store:
         """
         if not self.read_only:
             self._sync()
+            return self._proven()
+        for _ in range(_TRIES):  # a writer may have changed one file while another was read
+            before = self._stamps()
+            found = self._proven()
+            if self._stamps() == before:
+                break
+        return found
+
+    def _proven(self) -> Proven | None:
         self._found = read_snapshots(self.folder)
         for one in self._found:
             if isinstance(one.error, FormatError):
                 raise one.error  # not damaged: too new
         self._written = [one.saved.header.seq if one.saved else -1 for one in self._found]
         ring = self._held()
-        if newest(self._found) is None:
+        if newest(self._found) is None or ring is None:
             old = migrated(self.folder)
-            if old is not None:
+            if old is not None:  # whatever is there of the new state is not whole yet
+                self._found, self._written = (), [-1, -1]
                 return old
-            if not any(one.error for one in self._found) and not _has_begun(ring):
-                return None  # it ended before the first snapshot was written
+        nothing = not any(one.saved or one.error for one in self._found)
+        if nothing and not _has_begun(ring):
+            return None  # it ended before the first snapshot was written
+        self._found = of_one_state(self._found, ring)
+        self._written = [one.saved.header.seq if one.saved else -1 for one in self._found]
         return prove(self._found, ring)
 
     def begin(self, saved: Saved, durability: Durability) -> None:
@@ -139,7 +154,7 @@ class Store:
         aside: list[str] = []
         floor = snapshot().header.floor if proven.damaged_ring else proven.saved.header.floor
         for place in self._older_first():
-            if self._found[place].error:
+            if self._found and self._found[place].error:
                 aside += _set_aside([self._found[place].path])
             if self._written[place] < floor or self._written[place] < 0:
                 self._write(place, snapshot())  # what is there leads nowhere
@@ -156,6 +171,7 @@ class Store:
             replayed=len(proven.replay),
             problems=proven.problems,
             lost=proven.lost,
+            unfinished=proven.unfinished,
             set_aside=tuple(aside),
         )
 
@@ -240,20 +256,30 @@ class Store:
         try:
             return read_saved(self._version(name))
         except FileNotFoundError:
-            some = ", ".join(self.versions()) or "none yet"
-            raise InputError(f"no version {name!r} is kept", hint=f"there are: {some}") from None
+            raise self._no_version(name) from None
 
     def drop_version(self, name: str) -> None:
         """Remove a version that is kept."""
         self.refuse_unwritable()
-        self.load_version(name)
-        files.remove(self._version(name))
+        path = self._version(name)
+        if not path.exists():
+            raise self._no_version(name)
+        files.remove(path)  # one that is damaged, too
+
+    def rename_version(self, name: str, to: str) -> None:
+        """Give a version another name; one of that name is replaced."""
+        self.refuse_unwritable()
+        files.rename(self._version(name), self._version(to))
 
     def versions(self) -> tuple[str, ...]:
         """Return the names of what is kept, in order of name."""
         found = (self.folder / "versions").glob(f"*{_SUFFIX}")
         names = (path.name.removesuffix(_SUFFIX) for path in found)
         return tuple(sorted(name for name in names if _NAME.fullmatch(name)))
+
+    def _no_version(self, name: str) -> InputError:
+        some = ", ".join(self.versions()) or "none yet"
+        return InputError(f"no version {name!r} is kept", hint=f"there are: {some}")
 
     def _version(self, name: str) -> Path:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -320,15 +346,23 @@ class Store:
         for path in (*_companions(ring), ring, self.folder / "versions", self.folder):
             files.sync(path)
 
-    def _held(self) -> tuple[RingMeta, list[bytes]] | StateError | None:
+    def _stamps(self) -> list[tuple[int, int, int] | None]:
+        """Return what tells whether a file has changed, of all that are read."""
+        ring = self.folder / _RING
+        return [_stamp(path) for path in (*snapshot_paths(self.folder), ring, *_companions(ring))]
+
+    def _held(self) -> Held | StateError | None:
         path = self.folder / _RING
         try:
-            if self.read_only:
-                return held_rows(path)
+            log = log_of(path)  # first: SQLite would ignore what stands behind damage
+            if self.read_only or log.mended is not None:
+                held = held_rows(path)
+                if self.read_only or held.damage:
+                    return held
             if not path.exists():
                 return None
             self._ring = Ring(path)
-            return self._ring.meta, self._ring.rows()
+            return Held(meta=self._ring.meta, rows=self._ring.rows(), unfinished=log.unfinished)
         except FileNotFoundError:
             return None
         except StateError as error:
@@ -358,26 +392,27 @@ class Store:
 
     def _write(self, place: int, saved: Saved) -> None:
         path = snapshot_paths(self.folder)[place]
-        before = _inode(path)
+        before = _stamp(path)
         try:
             write_saved(path, saved)
         except StorageError:
-            if _inode(path) != before:  # renamed, and then refused: nobody knows what lasts
+            if _stamp(path) != before:  # renamed, and then refused: nobody knows what lasts
                 self._uncertain = True
             raise
         self._written[place] = saved.header.seq
 
 
-def _has_begun(ring: tuple[RingMeta, list[bytes]] | StateError | None) -> bool:
+def _has_begun(ring: Held | StateError | None) -> bool:
     """Say whether a ring has rows: they are written after the first snapshot."""
-    return isinstance(ring, tuple) and any(row.strip(b"\0") for row in ring[1])
+    return isinstance(ring, Held) and any(row.strip(b"\0") for row in ring.rows)
 
 
-def _inode(path: Path) -> int:
+def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
-        return path.stat().st_ino
+        told = path.stat()
     except OSError:
-        return 0
+        return None
+    return told.st_ino, told.st_size, told.st_mtime_ns
 
 
 def _companions(path: Path) -> list[Path]:

@@ -16,11 +16,12 @@ from edge_cl.arrays import I16
 from edge_cl.errors import StateError
 from edge_cl.store.durability import LARGEST_RING
 from edge_cl.store.header import Saved
+from edge_cl.store.reader import Held
 from edge_cl.store.ring import RingMeta
 from edge_cl.store.rows import Row, unpack
 from edge_cl.store.snapshots import Found, newest
 
-__all__ = ["Proven", "Recovery", "Sample", "prove"]
+__all__ = ["Proven", "Recovery", "Sample", "of_one_state", "prove"]
 
 Sample = tuple[Row, I16]
 
@@ -32,12 +33,15 @@ class Recovery:
     replayed : rows of the ring behind the snapshot; it was not closed, most likely.
     problems : what was damaged, a line each; empty: nothing.
     lost : samples that were learned and cannot be proven; None: it cannot be said how many.
+    unfinished : whether the last change on disk is not whole: the power went while it was
+        written, or it is damaged. Nothing tells which.
     set_aside : files kept for inspection.
     """
 
     replayed: int = 0
     problems: tuple[str, ...] = ()
     lost: int | None = 0
+    unfinished: bool = False
     set_aside: tuple[str, ...] = ()
 
 
@@ -61,11 +65,35 @@ class Proven:
     ring_rows: int = 0
     problems: tuple[str, ...] = ()
     lost: int | None = 0
+    unfinished: bool = False
 
 
-def prove(
-    found: tuple[Found, Found], ring: tuple[RingMeta, list[bytes]] | StateError | None
-) -> Proven:
+def of_one_state(found: tuple[Found, Found], ring: Held | StateError | None) -> tuple[Found, Found]:
+    """Return what was found, less a snapshot that belongs to another state.
+
+    Raises
+    ------
+    StateError : both are whole and of different states, and no ring tells which is meant.
+    """
+    first, second = (one.saved for one in found)
+    if not first or not second or first.header.nonce == second.header.nonce:
+        return found
+    own = ring.meta.nonce if isinstance(ring, Held) else None
+    if own not in (first.header.nonce, second.header.nonce):
+        raise StateError(
+            f"the snapshots of {found[0].path.parent} are of two states",
+            hint="remove the one that was copied here",
+        )
+    kept = [
+        one
+        if one.saved and one.saved.header.nonce == own
+        else Found(path=one.path, error=StateError(f"{one.path} belongs to another state"))
+        for one in found
+    ]
+    return kept[0], kept[1]
+
+
+def prove(found: tuple[Found, Found], ring: Held | StateError | None) -> Proven:
     """Return what two snapshots and a ring (an error where it cannot be read) prove.
 
     Raises
@@ -91,12 +119,17 @@ def prove(
             problems=tuple(problems),
             lost=None,
         )
-    meta, data = ring
+    meta, data = ring.meta, ring.rows
     if (meta.nonce, meta.d) != (saved.header.nonce, saved.header.d):
         error = StateError("events.db belongs to another state")
         return prove(found, error)
     rows, damaged = _decoded(meta, data)
     last = max(rows, default=0)
+    if saved.header.floor < start > last and not _damaged(meta, data, start):
+        error = StateError(f"events.db ends before change {start}, which a snapshot has seen")
+        return prove(found, error)
+    if ring.damage:
+        problems.append(ring.damage)
     replay: list[Sample] = []
     while (following := rows.get(start + len(replay) + 1)) and following[0].kind != "note":
         replay.append(following)  # a note stands for a change that only snapshots hold
@@ -105,20 +138,22 @@ def prove(
     end = start + len(replay)
     if damaged:
         problems.append(f"{damaged} of {meta.rows} rows of events.db are damaged")
-    lost = max(0, last - end)
-    if lost and not damaged:
+    if last > end and not damaged and not ring.damage:
         problems.append(f"events.db has a gap behind change {end}")
-    if damaged and not lost and _may_be_newest(meta, data, end):
-        lost = 1  # the one damaged row is the oldest or the newest: nothing tells
+    last = max(last, end)
+    while damaged and last - end < meta.rows and _damaged(meta, data, last + 1):
+        last += 1  # the oldest or the newest: nothing tells
+    lost = last - end
     return Proven(
         saved=saved,
         replay=replay,
         earlier=[rows[seq] for seq in sorted(rows) if seq <= start],
-        seq=max(last, end + lost),
-        damaged_ring=bool(damaged or lost),
+        seq=last,
+        damaged_ring=bool(damaged or lost or ring.damage),
         ring_rows=meta.rows,
         problems=tuple(problems),
         lost=lost,
+        unfinished=ring.unfinished,
     )
 
 
@@ -141,10 +176,10 @@ def _decoded(meta: RingMeta, data: list[bytes]) -> tuple[dict[int, Sample], int]
     return rows, damaged
 
 
-def _may_be_newest(meta: RingMeta, data: list[bytes], end: int) -> bool:
-    """Say whether the place of the change behind `end` is damaged."""
+def _damaged(meta: RingMeta, data: list[bytes], seq: int) -> bool:
+    """Say whether the place of a change is damaged."""
     try:
-        unpack(data[(end + 1) % meta.rows], meta.d)
+        unpack(data[seq % meta.rows], meta.d)
     except StateError:
         return True
     return False

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +23,7 @@ from edge_cl.errors import StateError, StorageError
 from edge_cl.files import sync_folder
 from edge_cl.store.rows import packed_kind, row_bytes
 
-__all__ = ["Ring", "RingMeta", "create_ring", "held_rows"]
+__all__ = ["DAMAGE", "Ring", "RingMeta", "all_rows", "create_ring", "described_ring"]
 
 _SQLITE_FULL = 13
 _PAGE = 4096
@@ -107,12 +106,15 @@ class Ring:
             self._db.execute("PRAGMA wal_autocheckpoint=0")  # it would not say that it failed
             if mode != ("wal",):
                 raise StateError(f"{path} cannot be written ahead: its journal is {mode}")
-            self.meta = _meta(self._db, path)
+            # Rows may all read well while the way to one is damaged; 1 ms a megabyte
+            if self._db.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
+                raise StateError(f"{path} is damaged: its pages do not fit each other")
+            self.meta = described_ring(self._db, path)
             self.archives = _has_archive(self._db)
             self._pages_a_row = -(-row_bytes(self.meta.d) // _PAGE)
         except BaseException as error:
             self.close()  # one that stays open would lock the next one out
-            if isinstance(error, _DAMAGE):
+            if isinstance(error, DAMAGE):
                 raise _explained(error, path) from error
             raise
 
@@ -124,8 +126,8 @@ class Ring:
         StateError : the file is damaged.
         """
         try:
-            return _rows(self._connection, self.meta)
-        except _DAMAGE as error:
+            return all_rows(self._connection, self.meta)
+        except DAMAGE as error:
             raise _explained(error, self._path) from error
 
     def append(self, first: int, rows: Sequence[bytes]) -> None:
@@ -156,7 +158,7 @@ class Ring:
             found = self._connection.execute(
                 "SELECT row FROM ring WHERE slot=?", (seq % self.meta.rows,)
             ).fetchone()
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise _explained(error, self._path) from error
         if not found or not isinstance(found[0], bytes):
             raise StateError(f"{self._path} lacks a row of its ring")
@@ -195,7 +197,7 @@ class Ring:
             found = self._connection.execute(
                 "SELECT row FROM archive WHERE seq=?", (seq,)
             ).fetchone()
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise _explained(error, self._path) from error
         return found[0] if found and isinstance(found[0], bytes) else None
 
@@ -204,7 +206,7 @@ class Ring:
         if self.archives:
             try:
                 yield from self._connection.execute("SELECT seq, row FROM archive ORDER BY seq")
-            except _DAMAGE as error:
+            except DAMAGE as error:
                 raise _explained(error, self._path) from error
 
     def drop_archived(self, ranges: Iterable[tuple[int, int]]) -> None:
@@ -273,39 +275,8 @@ class Ring:
             self._logged = 0
 
 
-def held_rows(path: Path) -> tuple[RingMeta, list[bytes]]:
-    """Read a ring without locking or changing it, while another process may be writing.
-
-    What that process is just writing may be missing.
-
-    Raises
-    ------
-    FileNotFoundError : there is none.
-    StateError : it cannot be read.
-    """
-    log = path.with_name(f"{path.name}-wal")
-    with tempfile.TemporaryDirectory(prefix="edge-cl-") as folder:
-        try:
-            unchanged = path
-            if log.exists() and log.stat().st_size:  # it counts, and reading would move it
-                unchanged = Path(folder) / path.name
-                shutil.copyfile(path, unchanged)
-                shutil.copyfile(log, unchanged.with_name(log.name))
-            elif not path.exists():
-                raise FileNotFoundError(path)
-            how = "mode=ro&immutable=1" if unchanged is path else "mode=rw"
-            uri = f"{unchanged.resolve().as_uri()}?{how}"
-            with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=0)) as db:
-                meta = _meta(db, path)
-                return meta, _rows(db, meta)
-        except FileNotFoundError:
-            raise
-        except (*_DAMAGE, OSError) as error:
-            raise StateError(f"cannot read {path}: {error}") from error
-
-
 # What reading a damaged file has been seen to raise
-_DAMAGE = (sqlite3.Error, UnicodeDecodeError, OverflowError, ValueError, TypeError, MemoryError)
+DAMAGE = (sqlite3.Error, UnicodeDecodeError, OverflowError, ValueError, TypeError, MemoryError)
 
 
 def _explained(error: BaseException, path: Path) -> Exception:
@@ -328,7 +299,8 @@ def _is_full(error: sqlite3.Error) -> bool:
     return code == _SQLITE_FULL or (code is None and "is full" in str(error))
 
 
-def _meta(db: sqlite3.Connection, path: Path) -> RingMeta:
+def described_ring(db: sqlite3.Connection, path: Path) -> RingMeta:
+    """Return what a ring was made for, or raise StateError."""
     found = db.execute("SELECT text FROM meta").fetchall()
     if len(found) != 1:
         raise StateError(f"{path} is damaged: it has {len(found)} descriptions")
@@ -346,10 +318,11 @@ def _meta(db: sqlite3.Connection, path: Path) -> RingMeta:
 
 
 def _has_archive(db: sqlite3.Connection) -> bool:
-    return bool(db.execute("SELECT 1 FROM sqlite_schema WHERE name='archive'").fetchall())
+    return bool(db.execute("SELECT 1 FROM sqlite_master WHERE name='archive'").fetchall())
 
 
-def _rows(db: sqlite3.Connection, meta: RingMeta) -> list[bytes]:
+def all_rows(db: sqlite3.Connection, meta: RingMeta) -> list[bytes]:
+    """Return all rows, in order of slot, or raise StateError."""
     query = "SELECT slot, row FROM ring ORDER BY slot LIMIT ?"
     found = db.execute(query, (meta.rows + 1,)).fetchall()
     if [slot for slot, _ in found] != list(range(meta.rows)):
