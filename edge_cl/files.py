@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 
-from edge_cl.errors import StorageError
+from edge_cl.errors import StateError, StorageError
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -86,6 +87,16 @@ def make_folder(path: Path) -> None:
         raise StorageError(f"cannot make {path}: {error.strerror or error}") from error
 
 
+def refuse_special(path: Path) -> None:
+    """Raise StateError unless there is a file of its own, or nothing: no link, no pipe."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return  # whoever opens it will say
+    if not stat.S_ISREG(mode):
+        raise StateError(f"{path} is not a file", hint="remove what was put in its place")
+
+
 def sync(path: Path) -> None:
     """Make a file, or the names in a folder, durable; do nothing where there is none.
 
@@ -93,6 +104,8 @@ def sync(path: Path) -> None:
     ------
     StorageError : the disk refused.
     """
+    if not (path.is_file() or path.is_dir()):
+        return  # a pipe would wait for ever
     try:
         sync_folder(path)
     except FileNotFoundError:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import numpy as np
 
 from edge_cl.arrays import I16
-from edge_cl.errors import ForgetError
+from edge_cl.errors import ForgetError, StateError
 from edge_cl.journal import Journal, Sample
 from edge_cl.store.rows import Row, mark_of, unpack
 
@@ -20,10 +21,8 @@ def number_of(journal: Journal, q: I16, label: str) -> int:
         own = _features(journal, row)
         if own is not None and np.array_equal(own, q):
             return row.seq
-    for row, own in _archived(journal, label):  # older than the ring
-        if np.array_equal(own, q):
-            return row.seq
-    return 0
+    older = (row.seq for row, own in _archived(journal, label) if np.array_equal(own, q))
+    return max(older, default=0)
 
 
 def held_lesson(journal: Journal, seq: int) -> Sample:
@@ -33,9 +32,11 @@ def held_lesson(journal: Journal, seq: int) -> Sample:
     ------
     ForgetError : it is no lesson, was taken back, or is not held any more.
     """
+    if not isinstance(seq, int) or not 0 < seq <= journal.seq:
+        raise ForgetError(f"expected the number of a lesson, 1..{journal.seq}, got {seq!r:.60}")
     archived = journal.ring.archived_row(seq) if journal.ring else None
     found = unpack(archived, journal.origin.d) if archived else None
-    if found and _stands(journal, found[0]):
+    if found and _stands(journal, found[0]) and seq not in journal.lessons.taken_back():
         return found
     row = journal.lessons.lesson(seq)
     q = _features(journal, row)
@@ -60,7 +61,9 @@ def _archived(journal: Journal, label: str) -> Iterator[Sample]:
     """Yield the lessons of a class that stand, from the archive, oldest first."""
     taken = journal.lessons.taken_back()
     for _, data in journal.ring.archived() if journal.ring else ():
-        found = unpack(data, journal.origin.d)
+        found = None
+        with contextlib.suppress(StateError):  # one that is damaged is not held
+            found = unpack(data, journal.origin.d)
         if not found or not _stands(journal, found[0]) or found[0].seq in taken:
             continue
         if journal.lessons.label_now(found[0]) == label:

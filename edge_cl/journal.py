@@ -61,7 +61,7 @@ class Journal:
     lessons : the newest changes by number.
     waiting : rows that are applied and not yet durable; the newest numbers.
     seq, floor : see `edge_cl.store.StateHeader`.
-    stale : whether the snapshots are of another head than serves.
+    stale : whether a snapshot in both places is due, for the ring does not hold what changed.
     snapshot_error : why the last snapshot could not be written.
     """
 
@@ -88,7 +88,7 @@ class Journal:
         self.waiting: list[bytes] = []  # rows that are applied and not yet durable
         self._calls = 0  # that they came in
         self._apart = False  # whether a change waits that only snapshots can keep
-        self.stale = False  # whether the snapshots are of another head than serves
+        self.stale = False
         self._retry_at = 0
         self._broken = ""
         self._first: Saved | None = None  # where a state begins whose files are made later
@@ -115,10 +115,9 @@ class Journal:
 
     def record(self, samples: list[Sample], apply: Callable[[], T]) -> T:
         """Make rows durable, or let them wait; then apply what they say."""
-        store, rows = self.store, [pack(row, q) for row, q in samples]
         with interrupts_wait():
-            if store is not None:
-                self._keep(store, rows)
+            if self.store is not None:
+                self._keep(self.store, [pack(row, q) for row, q in samples])
             try:
                 with self.lock:
                     result = apply()
@@ -141,8 +140,9 @@ class Journal:
             return
         if self._apart or len(self.waiting) + len(rows) > self.most_rows:
             self.flush()
-        if not store.room(self.seq + len(rows)):
-            self._snapshot(store)
+        for _ in range(2):  # the older one, and then what was the newer one
+            if not store.room(self.seq + len(rows)):
+                self._snapshot(store)
         self._append(store, rows)
 
     def _append(self, store: Store, rows: list[bytes]) -> None:
@@ -188,9 +188,7 @@ class Journal:
                 self.flush()
                 self._begin(store)
                 saved = self.saved(other, seq=seq, floor=seq, records=records, event=event)
-                with self._whole_or_broken():
-                    store.snapshot(saved, both=True)
-                self.stale = False
+                self._snapshot_both(store, saved)
             elif store is not None:
                 self._begin(store)
                 self.waiting += rows
@@ -206,21 +204,22 @@ class Journal:
                 self._list(store, rows)
         return result
 
-    @contextlib.contextmanager
-    def _whole_or_broken(self) -> Iterator[None]:
-        """Accept nothing more where it is not known whether something reached the disk."""
+    def _snapshot_both(self, store: Store, saved: Saved) -> None:
+        """Write what the ring does not hold; where the second place refuses, it is due again."""
         try:
-            yield
-        except StorageError:  # then the store knows
+            refused = store.snapshot(saved, both=True)
+        except StorageError:  # then the store knows what is on the disk
             raise
         except BaseException as error:
             self._broken = f"it ended while it wrote: {error!r}"
             raise
+        self.stale = refused is not None
+        self.snapshot_error = str(refused) if refused else None
 
     def _list(self, store: Store, rows: list[bytes]) -> None:
         """Put rows that snapshots hold into the ring: they can be listed and taken back."""
         with contextlib.suppress(StorageError):  # what they say is durable already
-            store.ring.archive(self.seq - len(rows) + 1, rows)
+            store.ring.archive(rows)
             store.ring.fill(rows[-store.ring.meta.rows :])
 
     def flush(self) -> None:
@@ -241,12 +240,9 @@ class Journal:
             if not self._apart and store.room(self.seq):
                 self._append(store, [])
                 return
-            saved = self.saved(floor=self.seq)
-            with self._whole_or_broken():
-                store.snapshot(saved, both=True)
+            self._snapshot_both(store, self.saved(floor=self.seq))
             self.floor = self.seq
             rows, self.waiting, self._calls, self._apart = self.waiting, [], 0, False
-            self.stale = False
             self._list(store, rows)
 
     def save(self) -> None:
@@ -263,7 +259,8 @@ class Journal:
             if not store.begun:
                 store.begin(self.saved(), self.durability)
             if self.seq != store.behind or self.stale:
-                store.snapshot(self.saved(), both=self.stale)
+                if refused := store.snapshot(self.saved(), both=self.stale):
+                    raise refused
                 self.stale = False
                 self.snapshot_error = None
 
@@ -307,9 +304,10 @@ class Journal:
         """Write a snapshot; where the disk refuses, go on: the ring holds what it would."""
         try:
             self.flush()
-            store.snapshot(self.saved(), both=self.stale)
-        except StorageError as error:
-            self.snapshot_error = str(error)
+            if refused := store.snapshot(self.saved(), both=self.stale):
+                raise refused
+        except (StorageError, MemoryError) as error:
+            self.snapshot_error = str(error) or "there is no memory for a snapshot"
             self._retry_at = self.seq + max(1, self.most_rows // 8)
         else:
             self.stale, self.snapshot_error, self._retry_at = False, None, 0
@@ -332,6 +330,7 @@ class Journal:
         """
         known, own = knowledge or self.knowledge, self.origin
         with self.lock:
+            known.begin_block()  # as it will when this is read again
             header = StateHeader(
                 bundle_name=own.bundle_name,
                 bundle_sha256=own.bundle_sha256,

@@ -156,7 +156,7 @@ class Knowledge:
                     self.history.discard(row, c, number)
                 for head in self._heads:
                     head.update(q, y, -1)
-                self._begin_block()
+                self.begin_block()
 
         return take_back
 
@@ -211,7 +211,7 @@ class Knowledge:
             self.changes += 1
             self.history.relabel(classes)
             self._heads = [self._built(options) for options in self.options]
-            self._begin_block()
+            self.begin_block()
 
     def merge(self, moments: Moments, labels: Sequence[str]) -> None:
         """Add what another learner has learned; classes match by name."""
@@ -226,7 +226,7 @@ class Knowledge:
             self.history.keep(self._memory.recent)
             for head in self._heads:
                 head.refresh()
-            self._begin_block()
+            self.begin_block()
 
     def replace_head(self, options: HeadOptions) -> None:
         """Let a head with other options serve in the place of the one that does.
@@ -408,7 +408,8 @@ class Knowledge:
         heads[0], heads[i] = heads[i], heads[0]
         self.options = tuple(options)
 
-    def _begin_block(self) -> None:
+    def begin_block(self) -> None:
+        """Let the next test of compared heads see them as they are then."""
         if self.contest:
             self.contest.begin_block()
 

@@ -164,7 +164,7 @@ class Learner:
         label : the class; a name not seen before is a new class.
         event : 16 bytes that name this call, so that it can be repeated when no answer came:
             8 that name the client, 8 of a big-endian counter that rises. A repeated one learns
-            nothing and gives the old answer.
+            nothing and gives the old answer. Not random bytes: every client is remembered.
 
         Raises
         ------
@@ -593,10 +593,11 @@ class Learner:
         event: bytes | None,
         small: Sequence[bytes],
     ) -> Lesson:
-        answer, served, known = self._ledger.learn(q, labels, event)
-        if self._thumbnails and small and not known:
-            with _only_warned():
-                self._thumbnails.keep(answer.seq, small)
+        with self._journal.writing():
+            answer, served, known = self._ledger.learn(q, labels, event)
+            if self._thumbnails and small and not known:
+                with _only_warned():
+                    self._thumbnails.keep(answer.seq, small)
         watch.lap("learn")
         return Lesson(
             samples=answer.samples,
@@ -619,10 +620,11 @@ class Learner:
     @contextmanager
     def _taking_back(self) -> Iterator[None]:
         """Let thumbnails go with their lessons."""
-        yield
-        if self._thumbnails:
-            with _only_warned():
-                self._thumbnails.keep_only(self._ledger.standing())
+        with self._journal.writing():
+            yield
+            if self._thumbnails:
+                with _only_warned():
+                    self._thumbnails.keep_only(self._ledger.standing())
 
     def _decide(
         self,

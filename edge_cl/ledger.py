@@ -25,14 +25,10 @@ from edge_cl.moments import Moments
 from edge_cl.promotion import with_promotion
 from edge_cl.results import LessonRecord, Version
 from edge_cl.specs import described
-from edge_cl.store import Promotion, Relabelling, Saved
+from edge_cl.store import PRESENT, Promotion, Relabelling, Saved
 from edge_cl.store.rows import Kind
 
-__all__ = ["BEFORE_ROLLBACK", "Ledger"]
-
-BEFORE_ROLLBACK = "before-rollback"
-
-_PRESENT = "before-rollback.new"
+__all__ = ["Ledger"]
 
 
 class Ledger:
@@ -69,7 +65,7 @@ class Ledger:
                     row = replace(row, new=True)
                 samples.append((row, q[i]))
             served_before = known.options[0]
-            if len(q) <= self.journal.most_rows:
+            if len(q) <= self.journal.most_rows or self.journal.store is None:
                 served = self.journal.record(samples, lambda: known.learn(q, labels, first))
             else:
                 served = self.journal.replace(
@@ -225,7 +221,7 @@ class Ledger:
             if saved.header.nonce != self.journal.nonce:
                 raise StateError(f"version {name!r} is of another state")
             other, then = knowledge(saved), saved.header
-            self.save_version(_PRESENT)
+            self.save_version(PRESENT)
             note = self.journal.note(f"rolled back to {name}, change {then.seq}")
             records = msgspec.structs.replace(
                 then.records,
@@ -235,7 +231,7 @@ class Ledger:
                 lost=self.journal.records.lost,
             )
             self.journal.replace(lambda _: None, [note], records=records, instead=other)
-            store.rename_version(_PRESENT, BEFORE_ROLLBACK)  # it may be what was returned to
+            store.finish_rollback(self.journal.records.gone)
             return saved
 
     def drop_version(self, name: str) -> None:
@@ -274,7 +270,8 @@ class Ledger:
 
     def standing(self) -> set[int]:
         """Return the numbers of the lessons that are held and were not taken back."""
-        return {row.seq for row in self.journal.lessons.standing()}
+        with self.journal.writing():
+            return {row.seq for row in self.journal.lessons.standing()}
 
     def _take_back(
         self, kind: Kind, q: I16, labels: Sequence[str], numbers: Sequence[int], event: bytes | None
@@ -287,7 +284,7 @@ class Ledger:
         for i, (label, number) in enumerate(zip(labels, numbers, strict=True)):
             row = self.journal.row(kind, label, q[i], i, n, total, event=event, target=number)
             samples.append((row, q[i]))
-        if len(q) <= self.journal.most_rows:
+        if len(q) <= self.journal.most_rows or self.journal.store is None:
             self.journal.record(samples, take_back)
         else:
             self.journal.replace(lambda other: other.taking_back(q, labels, numbers)(), samples)

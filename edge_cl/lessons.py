@@ -124,7 +124,10 @@ class Lessons:
                 hint="the counter of a client must rise from call to call",
             )
         if client not in self._marks and len(self._marks) >= MAX_CLIENTS:
-            raise InputError(f"expected events of at most {MAX_CLIENTS} clients")
+            raise InputError(
+                f"expected events of at most {MAX_CLIENTS} clients",
+                hint="the first 8 bytes name the client and stay the same: they are not random",
+            )
         return None
 
     def mark(self, event: bytes) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from edge_cl.errors import EdgeCLError, StateError
 from edge_cl.journal import Journal, Sample
 from edge_cl.store import Proven, Recovery
+from edge_cl.store.rows import pack
 
 __all__ = ["take_up"]
 
@@ -55,8 +56,10 @@ def take_up(journal: Journal, proven: Proven) -> Recovery:
             unfinished=proven.unfinished,
         )
     recovery = store.settle(proven, journal.saved, journal.durability)
+    store.finish_rollback(journal.records.gone)
     if journal.archive and not store.ring.archives:
         store.ring.begin_archive()
+        store.ring.archive([pack(*sample) for sample in (*proven.earlier, *proven.replay)])
         journal.stale = True
     return recovery
 

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_cl.errors import FormatError, StateError, StorageError
+from edge_cl.files import refuse_special
 
 __all__ = ["digest", "seal", "unseal"]
 
-MAX_HEADER_BYTES = 64 << 20  # 100,000 labels of 200 characters, escaped
+MAX_HEADER_BYTES = 95 << 20  # 100,000 labels of 200 characters; safetensors reads 100 MB
 _HINT = "restore it from a copy, or start anew in another place"
 
 _Header = TypeVar("_Header", bound=msgspec.Struct)
@@ -32,6 +33,8 @@ def seal(header: msgspec.Struct, tensors: dict[str, NDArray[Any]]) -> bytes:
 
     text = msgspec.json.encode(header, order="sorted").decode()
     tensors = {name: np.ascontiguousarray(a) for name, a in tensors.items()}
+    if len(text.encode()) + text.count('"') + text.count("\\") > MAX_HEADER_BYTES - 4096:
+        raise StorageError(f"a header of {len(text)} characters is too large to be read again")
     # One entry: safetensors writes several in an order that changes from run to run
     return save(tensors, {"edge_cl": f"{digest(text, tensors)} {text}"})
 
@@ -51,10 +54,13 @@ def unseal(
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    refuse_special(path)
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise
+    except MemoryError:
+        raise StateError(f"{path} is larger than memory", hint=_HINT) from None
     except OSError as error:
         message = f"cannot read {path}: {error.strerror}"
         if error.errno == errno.EIO:

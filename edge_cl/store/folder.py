@@ -26,8 +26,8 @@ from edge_cl.errors import FormatError, InputError, StateError, StorageError
 from edge_cl.store.durability import Durability
 from edge_cl.store.header import Saved
 from edge_cl.store.migration import OLD_SNAPSHOT, migrated, retire
-from edge_cl.store.reader import Held, held_rows, log_of
-from edge_cl.store.recovery import Proven, Recovery, Sample, of_one_state, prove
+from edge_cl.store.reader import Held, archived_rows, held_rows, log_of
+from edge_cl.store.recovery import Proven, Recovery, of_one_state, prove
 from edge_cl.store.ring import Ring, RingMeta, create_ring
 from edge_cl.store.rows import pack
 from edge_cl.store.snapshots import (
@@ -47,6 +47,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _UNFINISHED = re.compile(r"\.(events\.db|encoder\.edgecl(\.sig)?|[A-Za-z0-9._-]+\.safetensors)\.")
 _END = 1 << 62
 _TRIES = 10
+
+PRESENT = "before-rollback.new"  # what a rollback leaves behind, until it has happened
 
 
 def is_state(folder: Path) -> bool:
@@ -161,9 +163,17 @@ class Store:
         if proven.damaged_ring:
             path = self.folder / _RING
             self._close_ring()
-            aside += _set_aside([path, *_companions(path)])
-            rows = [*proven.earlier, *proven.replay]
-            self._make_ring(snapshot(), proven.ring_rows or durability.ring, rows)
+            moved = _set_aside([path, *_companions(path)])
+            aside += moved
+            self._make_ring(snapshot(), proven.ring_rows or durability.ring)
+            rows = [pack(*sample) for sample in (*proven.earlier, *proven.replay)]
+            if self._open_ring.archives:
+                for name in moved[:1]:
+                    self._open_ring.archive(
+                        archived_rows(self.folder / name, d=proven.saved.header.d, last=proven.seq)
+                    )
+                self._open_ring.archive(rows)
+            self._open_ring.fill(rows[-self._open_ring.meta.rows :])
         elif self._ring is not None:
             self._ring.drop_archived([(proven.seq + 1, _END)])
         retire(self.folder)
@@ -193,8 +203,10 @@ class Store:
             )
         self._open_ring.append(first, rows)
 
-    def snapshot(self, saved: Saved, *, both: bool = False) -> None:
+    def snapshot(self, saved: Saved, *, both: bool = False) -> StorageError | None:
         """Replace the older snapshot; or both, where the ring does not hold what has changed.
+
+        Returns why the second of both could not be replaced: one holds it, the other is due.
 
         Raises
         ------
@@ -204,8 +216,13 @@ class Store:
         first, second = self._older_first()
         self._write(first, saved)
         if both:
-            with contextlib.suppress(StorageError):  # one holds it; the other is written again
+            try:
                 self._write(second, saved)
+            except StorageError as error:
+                return error
+            except MemoryError:
+                return StorageError(f"{self.folder}: there is no memory for the second snapshot")
+        return None
 
     def room(self, seq: int) -> bool:
         """Say whether rows up to `seq` overwrite none that the older snapshot has not seen."""
@@ -266,10 +283,23 @@ class Store:
             raise self._no_version(name)
         files.remove(path)  # one that is damaged, too
 
-    def rename_version(self, name: str, to: str) -> None:
-        """Give a version another name; one of that name is replaced."""
+    def finish_rollback(self, gone: Sequence[tuple[int, int]]) -> None:
+        """Give what was left behind by a rollback its name; remove it where there was none.
+
+        It is not written under that name at once: what is returned to may have it.
+        """
         self.refuse_unwritable()
-        files.rename(self._version(name), self._version(to))
+        path = self._version(PRESENT)
+        if not path.exists():
+            return
+        try:
+            happened = read_saved(path).header.seq in {last for _, last in gone}
+        except StateError:
+            happened = False
+        if happened:
+            files.rename(path, self._version("before-rollback"))
+        else:
+            files.remove(path)
 
     def versions(self) -> tuple[str, ...]:
         """Return the names of what is kept, in order of name."""
@@ -370,7 +400,7 @@ class Store:
                 raise
             return error
 
-    def _make_ring(self, saved: Saved, size: int, samples: Sequence[Sample] = ()) -> None:
+    def _make_ring(self, saved: Saved, size: int) -> None:
         self._close_ring()
         path = self.folder / _RING
         for companion in _companions(path):
@@ -380,7 +410,6 @@ class Store:
         self._ring = Ring(path)
         if header.archive:
             self._ring.begin_archive()
-        self._ring.fill([pack(*sample) for sample in samples[-size:]])
 
     def _close_ring(self) -> None:
         if self._ring is not None:

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_cl.errors import StateError, StorageError
+from edge_cl.files import refuse_special
 from edge_cl.store.ring import DAMAGE, RingMeta, all_rows, described_ring
+from edge_cl.store.rows import unpack
 from edge_cl.store.write_ahead import Log, examine_log
 
-__all__ = ["Held", "held_rows", "log_of"]
+__all__ = ["Held", "archived_rows", "held_rows", "log_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,24 @@ def held_rows(path: Path) -> Held:
         raise StateError(f"cannot read {path}: {error}") from error
 
 
+def archived_rows(path: Path, *, d: int, last: int) -> list[bytes]:
+    """Return what is whole, up to change `last`, of the archive in a file that is set aside.
+
+    Without its log: what was forgotten last may be among them; the ring's rows tell.
+    """
+    found: list[bytes] = []
+    try:
+        with contextlib.closing(_connected(path, "mode=ro&immutable=1")) as db:
+            for (row,) in db.execute("SELECT row FROM archive ORDER BY seq"):
+                with contextlib.suppress(StateError, TypeError, AttributeError):
+                    sample = unpack(row, d)
+                    if sample and sample[0].seq <= last:
+                        found.append(row)
+    except (*DAMAGE, OSError):  # there is none, or no more of it can be read
+        return found
+    return found
+
+
 def _read(path: Path, log: bytes) -> tuple[RingMeta, list[bytes]]:
     if not log:
         with contextlib.closing(_connected(path, "mode=ro&immutable=1")) as db:
@@ -88,6 +108,7 @@ def _room_for_a_copy() -> Iterator[Path]:
 def _connected(path: Path, how: str) -> sqlite3.Connection:
     if not path.exists():
         raise FileNotFoundError(path)
+    refuse_special(path)
     return sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=0)
 
 
@@ -106,6 +127,8 @@ def log_of(path: Path) -> Log:
 
 def _log_bytes(path: Path) -> bytes:
     try:
-        return path.with_name(f"{path.name}-wal").read_bytes()
+        log = path.with_name(f"{path.name}-wal")
+        refuse_special(log)
+        return log.read_bytes()
     except FileNotFoundError:
         return b""

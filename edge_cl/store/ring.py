@@ -19,12 +19,17 @@ from pathlib import Path
 
 import msgspec
 
+from edge_cl import files
 from edge_cl.errors import StateError, StorageError
-from edge_cl.files import sync_folder
 from edge_cl.store.rows import packed_kind, row_bytes
 
 __all__ = ["DAMAGE", "Ring", "RingMeta", "all_rows", "create_ring", "described_ring"]
 
+_TABLES = {
+    "meta": "CREATE TABLE meta(text TEXT NOT NULL)",
+    "ring": "CREATE TABLE ring(slot INTEGER PRIMARY KEY, row BLOB NOT NULL)",
+    "archive": "CREATE TABLE archive(seq INTEGER PRIMARY KEY, row BLOB NOT NULL)",
+}
 _SQLITE_FULL = 13
 _PAGE = 4096
 _PAGES = 1000  # in the log, at least, before it is moved into the file
@@ -55,8 +60,8 @@ def create_ring(path: Path, meta: RingMeta) -> None:
             for pragma in (f"page_size={_PAGE}", "journal_mode=OFF", "synchronous=OFF"):
                 db.execute(f"PRAGMA {pragma}")
             db.execute("BEGIN")
-            db.execute("CREATE TABLE meta(text TEXT NOT NULL)")
-            db.execute("CREATE TABLE ring(slot INTEGER PRIMARY KEY, row BLOB NOT NULL)")
+            db.execute(_TABLES["meta"])
+            db.execute(_TABLES["ring"])
             db.execute("INSERT INTO meta VALUES (?)", (msgspec.json.encode(meta).decode(),))
             db.execute(
                 "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ? - 1) "
@@ -67,7 +72,7 @@ def create_ring(path: Path, meta: RingMeta) -> None:
         with Path(temporary).open("rb+") as stream:
             os.fsync(stream.fileno())
         Path(temporary).replace(path)
-        sync_folder(path.parent)
+        files.sync_folder(path.parent)
     except (OSError, sqlite3.Error) as error:
         raise StorageError(f"cannot make {path}: {error}") from error
     finally:
@@ -95,6 +100,7 @@ class Ring:
         self._logged = 0  # pages since the log was moved into the file, at least
         self._db: sqlite3.Connection | None = None
         try:
+            files.refuse_special(path)
             self._db = sqlite3.connect(
                 path, timeout=0, isolation_level=None, check_same_thread=False
             )
@@ -143,7 +149,7 @@ class Ring:
                 done = db.execute("UPDATE ring SET row=? WHERE slot=?", (row, seq % self.meta.rows))
                 if done.rowcount != 1:
                     raise StateError(f"{self._path} lacks a row of its ring")
-            self._archive(db, enumerate(rows, first))
+            self._archive(db, rows)
 
     def fill(self, rows: Sequence[bytes]) -> None:
         """Put rows, of whatever seq, into their places."""
@@ -170,19 +176,20 @@ class Ring:
         """Keep every row from now on, not only the newest; the file grows with them."""
         if not self.archives:
             with self._transaction() as db:
-                db.execute("CREATE TABLE archive(seq INTEGER PRIMARY KEY, row BLOB NOT NULL)")
+                db.execute(_TABLES["archive"])
             self.archives = True
 
-    def archive(self, first: int, rows: Sequence[bytes]) -> None:
+    def archive(self, rows: Sequence[bytes]) -> None:
         """Keep rows that do not go through the ring. See `append`."""
         if self.archives:
             with self._transaction() as db:
-                self._archive(db, enumerate(rows, first))
+                self._archive(db, rows)
 
-    def _archive(self, db: sqlite3.Connection, rows: Iterable[tuple[int, bytes]]) -> None:
+    def _archive(self, db: sqlite3.Connection, rows: Sequence[bytes]) -> None:
         if not self.archives:
             return
-        for seq, row in rows:
+        for row in rows:
+            seq = int.from_bytes(row[:8], "little")
             kind, target = packed_kind(row)
             if kind == "learned":
                 db.execute("INSERT OR REPLACE INTO archive VALUES (?, ?)", (seq, row))
@@ -301,6 +308,9 @@ def _is_full(error: sqlite3.Error) -> bool:
 
 def described_ring(db: sqlite3.Connection, path: Path) -> RingMeta:
     """Return what a ring was made for, or raise StateError."""
+    tables = dict(db.execute("SELECT name, sql FROM sqlite_master").fetchall())
+    if not tables.items() <= _TABLES.items() or not {"meta", "ring"} <= tables.keys():
+        raise StateError(f"{path} is no ring: it holds {sorted(tables)}")  # a trigger, a view
     found = db.execute("SELECT text FROM meta").fetchall()
     if len(found) != 1:
         raise StateError(f"{path} is damaged: it has {len(found)} descriptions")
@@ -323,6 +333,9 @@ def _has_archive(db: sqlite3.Connection) -> bool:
 
 def all_rows(db: sqlite3.Connection, meta: RingMeta) -> list[bytes]:
     """Return all rows, in order of slot, or raise StateError."""
+    size = row_bytes(meta.d)
+    if db.execute("SELECT 1 FROM ring WHERE length(row) > ? LIMIT 1", (size,)).fetchall():
+        raise StateError("the ring has rows that are too long")  # before they are read
     query = "SELECT slot, row FROM ring ORDER BY slot LIMIT ?"
     found = db.execute(query, (meta.rows + 1,)).fetchall()
     if [slot for slot, _ in found] != list(range(meta.rows)):

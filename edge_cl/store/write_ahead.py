@@ -7,7 +7,7 @@ SQLite opens it. A frame is intact when its checksum follows from the one stored
     frame    page, size of the file after a commit or 0, salt, salt, checksum; a page        (2)
     s ← M s + (a, a + b) for each pair of words a, b; M = (1 1; 1 2), mod 2³²                (3)
 
-A frame that is not intact, with an intact frame of a later transaction behind it, was whole once.
+A frame that is not intact, with an intact commit of a later transaction behind it, was whole once.
 With none behind it, its transaction was cut off while it was written, or is damaged: nobody can
 tell, since the write that would have proven it never came.
 """
@@ -75,7 +75,8 @@ def examine_log(data: bytes, page: int = 4096) -> Log:
     first = int(bad[0]) if len(bad) else count
     ends = np.flatnonzero(heads[first:, 1] > 0)
     end = first + int(ends[0]) if len(ends) else count
-    later = bool(intact[end + 1 :].any())
+    # Frames without a commit behind it prove nothing: a process that was killed has left them
+    later = bool((commits > end).any())
     last = int(commits[-1]) if len(commits) else -1
     if not (later or headless) or last < 0:
         return Log(unfinished=True, headless=headless)
