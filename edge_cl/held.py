@@ -32,9 +32,9 @@ def held_lesson(journal: Journal, seq: int) -> Sample:
     ------
     ForgetError : it is no lesson, was taken back, or is not held any more.
     """
-    if not isinstance(seq, int) or not 0 < seq <= journal.seq:
-        raise ForgetError(f"expected the number of a lesson, 1..{journal.seq}, got {seq!r:.60}")
-    archived = journal.ring.archived_row(seq) if journal.ring else None
+    if not isinstance(seq, int) or seq < 1:
+        raise ForgetError(f"expected the number of a lesson, got {seq!r:.60}")
+    archived = journal.ring.archived_row(seq) if journal.ring and seq <= journal.seq else None
     found = unpack(archived, journal.origin.d) if archived else None
     if found and _stands(journal, found[0]) and seq not in journal.lessons.taken_back():
         return found

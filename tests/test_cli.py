@@ -124,7 +124,7 @@ def test_undo_forget_and_merge_take_back_and_add_exactly(call, taught):
     call("learn", "one.npz", "vase")
     assert call("forget", "one.npz", "vase")[1].startswith("forgotten: 1 sample\n")
     assert call(*predict)[1] == before
-    shutil.copytree(taught, "other")
+    call("learn", "train.npz", "--bundle", "sensor.edgecl", "--state", "other")
     assert call("merge", "other")[1].startswith("merged: 30 samples\n")
     assert "(60 samples, 3 classes)" in call("status")[1]
 
