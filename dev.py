@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 KERNEL_TESTS = [f"tests/test_{name}.py" for name in ("kernels", "ridge", "kalman", "head_contract")]
+PARALLEL = ["-n", "auto", "--dist", "worksteal"]  # the whole suite, a process a core
 KERNELS = "kernels or ridge or kalman"  # in a test's name, its file or its head: who uses them
 REQUIREMENTS = {
     "demo": ["-e", ".[plot]"],
@@ -52,6 +53,7 @@ def main() -> int:
         status = run_kernels_otherwise(python)
         if status:
             return status
+        return run([python, "-m", "pytest", *PARALLEL], {"OPENBLAS_NUM_THREADS": "1"})
     return run([python, "-m", "pytest", *options])
 
 
