@@ -65,8 +65,9 @@ def run_kernels_otherwise(python: str) -> int:
             {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": cache},
             {"EDGE_CL_KERNELS": "numpy"},
         ):
-            command = [python, "-m", "pytest", "-q", "-m", "not slow", "-k", KERNELS, *KERNEL_TESTS]
-            status = run(command, variables)
+            chosen = ["-m", "not slow", "-k", KERNELS, *KERNEL_TESTS]
+            command = [python, "-m", "pytest", "-q", *PARALLEL, *chosen]
+            status = run(command, variables | {"OPENBLAS_NUM_THREADS": "1"})
             if status:
                 return status
     return 0

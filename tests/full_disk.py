@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,6 +153,24 @@ def _steady(level):
         learner.close(save=level % 2 == 0)
         with opened(folder) as learner:
             outcome.wrong = outcome.wrong or pupil.wrong(learner)
+            if learner.recovery.problems or learner.recovery.lost:
+                outcome.wrong = outcome.wrong or str(learner.recovery)
+    outcome.refused = pupil.refused
+    return outcome
+
+
+def without_snapshots():
+    """A disk with room for the ring's log and for no snapshot; then the power fails."""
+    outcome, pupil = Outcome(0), Pupil()
+    with short_log(), disk(PLENTY) as folder, tempfile.TemporaryDirectory() as place:
+        learner = opened(folder)
+        pupil.teach(learner, 40)
+        _fill(folder / "filler", 0)
+        pupil.teach(learner, 190)
+        shutil.copytree(folder / "state", Path(place, "state"))
+        learner.close(save=False)
+        with opened(Path(place)) as learner:
+            outcome.wrong = pupil.wrong(learner)
             if learner.recovery.problems or learner.recovery.lost:
                 outcome.wrong = outcome.wrong or str(learner.recovery)
     outcome.refused = pupil.refused

@@ -8,6 +8,7 @@ it says of itself are compared with the course: `verdict`.
 import contextlib
 import os
 import random
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -36,6 +37,8 @@ class Base:
     d, head : of the learner.
     lessons : taught one by one behind a course of every kind of change; none is in the way where
         `plain`.
+    renamed : whether the last change is another name of a class.
+    each : how many samples a call teaches of those lessons.
     closed : "killed" leaves the log as it is; "left" closes without a snapshot, "closed" with one.
     """
 
@@ -44,6 +47,8 @@ class Base:
     lessons: int
     closed: str
     plain: bool = False
+    each: int = 1
+    renamed: bool = False
 
 
 SMALL = Durability(ring=15, snapshot_every=5)
@@ -93,8 +98,11 @@ class Taught:
         learner = self.open(folder)
         if not self.base.plain:
             self._course(learner)
-        for i in range(self.base.lessons):
-            self._learn(learner, 1, ("cup", "key", "dog")[i % 3])
+        names = ("cup", "key", "dog")
+        for i in range(0, self.base.lessons, self.base.each):
+            self._learn(learner, self.base.each, *names[i % 3 :], *names[: i % 3])
+        if self.base.renamed:
+            self._rename(learner, "cup", "mug")
         assert learner.status.seq == len(self.sums) - 1
         assert self.held(learner) == self.sums[-1]
         kept = folder.with_name("kept")
@@ -111,13 +119,7 @@ class Taught:
         self._take_back(learner.undo, 2)
         for _ in range(6):
             self._learn(learner, 1, "old", "key")
-        learner.rename_class("old", "dog")
-        self._standing = {
-            seq: (row, "dog" if label == "old" else label)
-            for seq, (row, label) in self._standing.items()
-        }
-        self._labels[self._labels.index("old")] = "dog"
-        self._changed()
+        self._rename(learner, "old", "dog")
         self._learn(learner, 3, "cup", "dog")
         seq = self.seq_now - 1
         learner.forget_lesson(seq)
@@ -125,6 +127,15 @@ class Taught:
         self._changed()
         self._learn(learner, 8, "cup", "key", "dog")  # more than go into the ring at once
         self._take_back(learner.undo, 1)
+
+    def _rename(self, learner, old, new):
+        learner.rename_class(old, new)
+        self._standing = {
+            seq: (row, new if label == old else label)
+            for seq, (row, label) in self._standing.items()
+        }
+        self._labels[self._labels.index(old)] = new
+        self._changed()
 
     @property
     def seq_now(self):
@@ -179,12 +190,17 @@ def verdict(taught, folder, *, further=True):
         missing = {taught.seq - i for i, sums in enumerate(taught.sums) if sums == holds}
         if further:
             learner.learn(taught.x[0], "cup")
-        if further and learner.status.seq <= taught.seq and not recovery.unfinished:
-            return f"WRONG: number {learner.status.seq} was given before; {recovery}"
+            then, seq = taught.held(learner), learner.status.seq
+            if seq <= taught.seq and not recovery.unfinished:
+                return f"WRONG: number {seq} was given before; {recovery}"
     except EdgeCLError as error:
         return f"WRONG error: {type(error).__name__}: {error}"
     finally:
         learner.close(save=False)
+    if further:
+        with taught.open(folder) as learner:
+            if taught.held(learner) != then or learner.recovery.problems:
+                return f"WRONG: it was not mended; {recovery}, then {learner.recovery}"
     if not missing:
         return f"WRONG: it holds what was never there; {recovery}"
     if recovery.lost is None:
@@ -200,6 +216,19 @@ def verdict(taught, folder, *, further=True):
     elif recovery.unfinished and taught.last in missing:
         return "unfinished"
     return f"WRONG: {min(missing)} are missing; {recovery}"
+
+
+def beside_a_log(taught, folder):
+    """Begin a state where only the log of another one is left; return what is wrong."""
+    name = "events.db-wal"
+    write({name: taught.content[name]}, folder)
+    for turn in range(1, 4):
+        with taught.open(folder) as learner:
+            if learner.recovery.problems or learner.moments().samples != turn - 1:
+                return f"{learner.moments().samples} samples of {turn - 1}; {learner.recovery}"
+            learner.learn(taught.x[turn], "new")
+            learner.close(save=False)
+    return ""
 
 
 def write(content, folder):
@@ -221,23 +250,40 @@ def short_log():
         tempfile.tempdir, ring._PAGES = before
 
 
-def flips(base, count, seed):
-    """Flip single bits, one a state; return how often each verdict came, and what is wrong."""
+def places(data, around):
+    """Return which bytes may be hit: see `flips`."""
+    starts = [found.start() for text in around for found in re.finditer(text, data)]
+    near = {at for start in starts for at in range(start - 56, start + 4)}
+    return sorted(at for at in near if 0 <= at < len(data)) if around else range(len(data))
+
+
+def flips(base, count, seed, *, files=FILES, around=(), most=None):
+    """Flip single bits, one a state; return how often each verdict came, and what is wrong.
+
+    Parameters
+    ----------
+    around : texts: only bytes of them, or just before them, are hit; none: all bytes.
+    most : it ends early when so many are wrong.
+    """
     with short_log():
         taught, rng = Taught(base), random.Random(f"{base} {seed}")
-    there = [name for name in FILES if taught.content.get(name)]
+    there = [name for name in files if taught.content.get(name)]
     found, wrong = Counter(), []
     with short_log(), tempfile.TemporaryDirectory() as place:
         folder = Path(place, "state")
         for i in range(count):
             name = rng.choice(there)
             data = bytearray(taught.content[name])
-            at, bit = rng.randrange(len(data)), rng.randrange(8)
+            at, bit = rng.choice(places(data, around)), rng.randrange(8)
             data[at] ^= 1 << bit
             write({**taught.content, name: bytes(data)}, folder)
             said = verdict(taught, folder, further=i % 8 == 0)
+            if name.startswith("snapshot") and said not in ("right", "mended"):
+                said = f"WRONG: {said}, with one snapshot damaged"
             if said.startswith("WRONG"):
                 wrong.append(f"{base} bit {bit} of byte {at} of {name}: {said}")
                 said = "WRONG"
             found[f"{said} {name}"] += 1
+            if most and len(wrong) >= most:
+                break
     return found, wrong

@@ -286,12 +286,11 @@ def cut_while_migrating(place):
     return explore(told.log, Migrated(holds, data), seeds=3)
 
 
-def test_a_migration_can_be_cut_off_at_any_step(tmp_path, capsys):
+def test_a_migration_can_be_cut_off_at_any_step(tmp_path, figure):
     with workers(1) as pool:
         if reason := pool.submit(why_not).result():
             pytest.skip(reason)
         report = pool.submit(cut_while_migrating, tmp_path).result()
-    with capsys.disabled():
-        print(f"\n  cut while an old state migrates: {report}")  # noqa: T201, the figure
+    figure(f"cut while an old state migrates: {report}")
     assert not report.failures, "\n".join(report.failures)
     assert report.distinct > 100

@@ -4,17 +4,19 @@ Clients send calls with events, get no answer, send them again; the power fails 
 folder as it is, opened again) and samples are taught without events in between.
 """
 
+import shutil
 import struct
 
 import pytest
-from durable_machine import EVERY, LABELS, NAMES, RING, Changing, Q, X
+from durable_machine import BUNDLE, EVERY, LABELS, NAMES, RING, Changing, Q, X
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
-from edge_cl import Learner, features_bundle
+from edge_cl import Durability, Learner, features_bundle
 from edge_cl.errors import ForgetError, InputError
 
+SMALL = Durability(ring=RING, snapshot_every=EVERY)
 CLIENTS = st.integers(0, 3)
 
 
@@ -98,6 +100,7 @@ class Clients(Changing):
             answer = self._call(event, kind, arguments)
         except InputError:  # so long ago that the answer is not kept, or may not be whole
             assert call.first <= self.model.seq - RING + 1
+            assert call.last < self.model.seq, "the newest call of all"
         else:
             if kind == "learned":
                 assert answer.duplicate
@@ -209,6 +212,26 @@ def test_a_refused_call_does_not_use_its_event_up(tmp_path):
         assert learner.learn(X[0], "a", event=event).duplicate
         assert learner.status.samples == 1
         assert Q.shape[1] == learner.status.d
+
+
+def larger_than_the_ring(place):
+    """Teach a call of more samples than the ring holds; send it again, now and after a crash."""
+    call = {"xs": X[: RING + 9], "labels": ["a", "b", "c"] * 13, "event": event_of(3, 1)}
+    options = {"bundle": BUNDLE, "head": "ncm", "durability": SMALL}
+    with Learner.open(place / "0", **options) as learner:
+        first = learner.learn_many(**call)
+        assert not first.duplicate
+        shutil.copytree(place / "0", place / "1")
+    for turn in "0011":
+        with Learner.open(place / turn, **options) as learner:
+            again = learner.learn_many(**call)
+            assert again.duplicate
+            assert Clients.answer(again) == Clients.answer(first)
+            assert learner.status.samples == RING + 9
+
+
+def test_a_call_larger_than_the_ring_counts_once(tmp_path):
+    larger_than_the_ring(tmp_path)
 
 
 def test_many_clients_are_remembered_for_ever(tmp_path):

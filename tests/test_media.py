@@ -12,8 +12,8 @@ import pytest
 from crash.explore import explore, workers
 from crash.tracer import trace
 from crash.tracer import why_not as why_no_tracing
-from full_disk import at_the_start, on_a_sealed_medium, steady, why_not
-from media import FILES, Base, Taught, flips, verdict, write
+from full_disk import at_the_start, on_a_sealed_medium, steady, why_not, without_snapshots
+from media import FILES, Base, Taught, beside_a_log, flips, verdict, write
 
 from edge_cl.errors import EdgeCLError
 
@@ -22,12 +22,14 @@ FLIPS = 200_000 if NIGHTLY else 50_000
 BASES = [
     Base(3, "ncm", 10, "killed"),
     Base(4, "ncm", 70, "killed"),
-    Base(8, "ncm", 9, "killed", plain=True),
+    Base(8, "ncm", 9, "killed", plain=True, each=3),
     Base(5, "ridge", 23, "killed", plain=True),
     Base(4, "ncm", 2, "left"),
     Base(6, "ridge", 18, "left"),
     Base(3, "ridge", 40, "closed"),
     Base(7, "lda", 4, "closed", plain=True),
+    Base(6, "ncm", 21, "left", plain=True, each=3),
+    Base(4, "ncm", 3, "left", renamed=True),
 ]
 
 
@@ -37,23 +39,12 @@ def pool():
         yield pool
 
 
-@pytest.fixture
-def show(capsys):
-    begin = time.monotonic()
-
-    def show(text):
-        with capsys.disabled():
-            print(f"\n  {text}, {time.monotonic() - begin:.0f} s")  # noqa: T201, the figure
-
-    return show
-
-
 def in_words(counts):
     return ", ".join(f"{what} {n}" for what, n in sorted(counts.items()))
 
 
 @pytest.mark.slow
-def test_no_flipped_bit_passes_unnoticed(pool, show):
+def test_no_flipped_bit_passes_unnoticed(pool, figure):
     parts = 2 * len(BASES)
     jobs = [
         pool.submit(flips, base, -(-FLIPS // parts), seed) for seed in range(2) for base in BASES
@@ -68,7 +59,7 @@ def test_no_flipped_bit_passes_unnoticed(pool, show):
         said, _, name = what.rpartition(" ")
         by_verdict[said] += n
         by_file[name] += n
-    show(f"{sum(found.values())} flipped bits, {len(wrong)} unnoticed: {in_words(by_verdict)}")
+    figure(f"{sum(found.values())} flipped bits, {len(wrong)} unnoticed: {in_words(by_verdict)}")
     assert not wrong, "\n".join(wrong[:20])
     assert sum(found.values()) >= FLIPS
     assert set(by_file) == set(FILES)
@@ -130,6 +121,10 @@ def test_a_file_that_is_missing_or_foreign_is_noticed(tmp_path, base, how):
             assert told, f"{name} {how}: {said}"
 
 
+def test_a_log_that_is_left_is_not_taken_for_that_of_a_new_state(tmp_path):
+    assert beside_a_log(Taught(BASES[1]), tmp_path / "state") == ""
+
+
 def test_both_snapshots_of_another_state_are_refused_or_told(tmp_path):
     taught, other = Taught(BASES[5]), Taught(Base(6, "ridge", 48, "left"))
     both = {name: other.content[name] for name in FILES if name.startswith("snapshot")}
@@ -189,11 +184,11 @@ def spoiled(taught, name, where):
     ],
     ids=lambda x: str(x).split("(")[0],
 )
-def test_mending_can_be_cut_off_at_any_step(pool, tmp_path, base, name, where, show):
+def test_mending_can_be_cut_off_at_any_step(pool, tmp_path, base, name, where, figure):
     if reason := pool.submit(why_no_tracing).result():
         pytest.skip(reason)
     report = pool.submit(cut_while_mending, tmp_path, base, name, where).result()
-    show(f"{name} damaged, cut while it is mended: {report}")
+    figure(f"{name} damaged, cut while it is mended: {report}")
     assert not report.failures, "\n".join(report.failures)
     assert report.distinct >= 10
 
@@ -221,19 +216,25 @@ def small_disks(pool):
 
 
 @pytest.mark.parametrize("run", [at_the_start, steady])
-def test_a_full_disk_loses_no_acknowledged_lesson(small_disks, run, show):
+def test_a_full_disk_loses_no_acknowledged_lesson(small_disks, run, figure):
     halves = [small_disks.submit(run, range(i, 40, 2)) for i in range(2)]
     outcomes = [one for half in halves for one in half.result()]
     wrong = [one for one in outcomes if one.wrong]
     refused = sum(one.refused for one in outcomes)
     touched = sum(one.refused > 0 for one in outcomes)
-    show(
+    figure(
         f"disk full {run.__name__.replace('_', ' ')}: {len(outcomes)} levels, {touched} of them "
         f"refused something ({refused} calls), {len(wrong)} lost an acknowledged lesson"
     )
     assert not wrong, "\n".join(map(str, wrong))
     assert len(outcomes) == 40
     assert touched > 2
+
+
+def test_a_disk_too_full_for_snapshots_takes_what_the_ring_can_hold(small_disks):
+    outcome = small_disks.submit(without_snapshots).result()
+    assert not outcome.wrong
+    assert outcome.refused == 1
 
 
 @pytest.mark.parametrize("closed", ["killed", "left", "closed"])

@@ -49,7 +49,7 @@ class Sums:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("head", ["ncm", "ridge"])
-def test_a_million_samples_through_a_learner_are_exact(head, capsys):
+def test_a_million_samples_through_a_learner_are_exact(head, figure):
     samples = SAMPLES // 2  # with each head
     rng, sums, learned = np.random.default_rng(7), Sums(), 0
     begin, done = time.monotonic(), dict.fromkeys(WHAT, 0)
@@ -67,10 +67,9 @@ def test_a_million_samples_through_a_learner_are_exact(head, capsys):
         sums.same(soak.learner)
         seq = soak.learner.status.seq
         soak.learner.close()
-    with capsys.disabled():
-        seconds = time.monotonic() - begin
-        told = ", ".join(f"{what.replace('_', ' ')} {n}" for what, n in done.items())
-        print(f"\n  {learned} samples, {seq} changes, bit-equal ({told}), {seconds:.0f} s")  # noqa: T201
+    seconds = time.monotonic() - begin
+    told = ", ".join(f"{what.replace('_', ' ')} {n}" for what, n in done.items())
+    figure(f"{learned} samples, {seq} changes, bit-equal ({told}), {seconds:.0f} s")
     assert min(done.values()) > 0
 
 

@@ -132,15 +132,13 @@ def begun(folder):
 
 
 @pytest.mark.slow
-def test_no_read_is_torn_while_another_thread_learns(tmp_path, capsys):
+def test_no_read_is_torn_while_another_thread_learns(tmp_path, figure):
     begin = time.monotonic()
     with begun(tmp_path / "s") as learner:
         reads, torn = read(learner, READS, SECONDS)
         changes = learner.status.seq
     seconds = time.monotonic() - begin
-    with capsys.disabled():
-        text = f"{reads} reads during {changes} changes, {torn} torn, {seconds:.0f} s"
-        print(f"\n  {text}")  # noqa: T201, the figure
+    figure(f"{reads} reads during {changes} changes, {torn} torn, {seconds:.0f} s")
     assert torn == 0
     assert changes > 1000
     assert reads >= (READS if NIGHTLY else READS // 10), "too slow a machine to say anything"
