@@ -249,7 +249,7 @@ def test_a_refused_call_changes_nothing(spec, rng):
     again = reopened(spec, kept)
     far = np.full((50, 2), 2048, np.int16)
     for q, y in ((far, np.zeros(50, int)), (far[:, :1], [0] * 50), (far // 2, [0.5] * 50)):
-        for verb in (kept.add, kept.subtract):
+        for verb in (kept.add, kept.subtraction):
             with pytest.raises(InputError):
                 verb(q, np.array(y))
     assert same_state(kept, again)

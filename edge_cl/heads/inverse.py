@@ -106,6 +106,8 @@ class FollowedInverse:
         )
         if not self._least < s < self._largest:
             return False
+        if not np.isfinite(W[int(np.abs(self._g).argmax())]).all():
+            return False  # λ so small that weights overflow: where g is largest they do first
         self._rows += 1
         return self._rows < PENDING or self._fold()
 
