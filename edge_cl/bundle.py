@@ -62,15 +62,21 @@ __all__ = [
     "write_bundle",
 ]
 
-_MAX_PARITY_HEADER = 1 << 16  # bytes of JSON about two tensors
+_MAX_PARITY_HEADER = 1 << 16  # bytes of JSON about a few tensors
+_DEPLOYED = "deployed:"  # and the member, as a tensor's name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity:
-    """Inputs (m, *shape) and the features (m, d) that the float model gives for them."""
+    """Inputs (m, *shape), and the features (m, d) that the float model gives for them.
+
+    deployed : member -> features (m, d) that this encoder file gave where it was made; empty
+        in bundles that do not hold them.
+    """
 
     inputs: np.ndarray
     features: F32
+    deployed: Mapping[str, F32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,20 +190,31 @@ def load_parity(bundle: Bundle) -> Parity | None:
         tensors = load(blob)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise BundleError(f"parity.safetensors cannot be read: {error}") from error
-    if set(tensors) != {"inputs", "features"}:
-        raise BundleError("parity.safetensors must hold the tensors inputs and features")
-    inputs, features = tensors["inputs"], tensors["features"]
     spec = bundle.manifest
+    members = {_DEPLOYED + e.member: e.member for e in spec.encoders}
+    if not {"inputs", "features"} <= set(tensors) <= {"inputs", "features", *members}:
+        raise BundleError(
+            "parity.safetensors must hold the tensors inputs and features, "
+            "and may hold deployed:MEMBER of its encoders"
+        )
+    inputs = tensors.pop("inputs")
     m = len(inputs) if inputs.ndim else 0
     if (
         inputs.shape != (m, *spec.input.shape)
         or inputs.dtype.name != spec.input.dtype
-        or features.shape != (m, spec.embedding.d)
-        or features.dtype != np.float32
-        or not (np.isfinite(features).all() and np.isfinite(inputs).all())
+        or not np.isfinite(inputs).all()
+        or not all(_are_features(x, m, spec.embedding.d) for x in tensors.values())
     ):
         raise BundleError("parity.safetensors does not fit the manifest's input and embedding")
-    return Parity(inputs=inputs, features=features)
+    return Parity(
+        inputs=inputs,
+        features=tensors.pop("features"),
+        deployed={members[name]: x for name, x in tensors.items()},
+    )
+
+
+def _are_features(x: np.ndarray, m: int, d: int) -> bool:
+    return x.shape == (m, d) and x.dtype == np.float32 and bool(np.isfinite(x).all())
 
 
 def _check_models(members: Mapping[str, bytes], where: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -62,6 +63,17 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     source: str
 
 
+class Runtimes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The oldest version of each library that may run an encoder on a board; empty: none does.
+
+    tflite : by TensorFlow's count, which `tflite_runtime` has; `ai_edge_litert` has its own.
+    """
+
+    onnxruntime: str = ""
+    tflite: str = ""
+    source: str
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One board. See device_profiles/README.md."""
 
@@ -72,6 +84,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     isa: tuple[str, ...]
     source: str
     memory: Memory
+    architecture: Literal["aarch64", "x86_64"] = "aarch64"
+    accelerator: Literal["", "gpu", "npu"] = ""
+    runtimes: Runtimes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

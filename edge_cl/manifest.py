@@ -19,6 +19,7 @@ MEMBER = re.compile(
 )
 MAX_BUNDLE_BYTES = 1 << 30
 MAX_MEMBERS = 32  # the manifest among them
+SMALLEST_CROP = 0.25  # of a side; what networks ask for is 0.8 to 1
 _LARGEST = {  # any other member is an encoder, and bounded by the bundle
     "manifest.json": 1 << 18,
     "parity.safetensors": 1 << 28,
@@ -34,6 +35,7 @@ class InputSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     shape : what the encoder takes: (height, width, 3) or (d,).
     resize : filter of the resize, antialiased.
     fit : "crop": the short side is resized, the centre is kept; "stretch": both sides are.
+    crop : of what `fit` keeps, the centred share of each side that is used; left out: all of it.
     """
 
     kind: Literal["image", "vector"]
@@ -43,6 +45,12 @@ class InputSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     colour: Literal["RGB", ""] = ""
     resize: Literal["bicubic", "bilinear", "none"] = "none"
     fit: Literal["crop", "stretch", "none"] = "none"
+    crop: float | msgspec.UnsetType = msgspec.UNSET  # unset is not written: same bytes as before
+
+    @property
+    def share(self) -> float:
+        """The share of each side that is used, 1 where the manifest does not say."""
+        return 1.0 if self.crop is msgspec.UNSET else self.crop
 
 
 class EmbeddingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,7 +87,10 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The description of a bundle. `members` is filled in by `write_bundle`."""
+    """The description of a bundle. `members` is filled in by `write_bundle`.
+
+    accepted : why an encoder ships that missed the exporter's gate; left out where all held.
+    """
 
     schema_version: int = SCHEMA_VERSION
     name: str
@@ -92,6 +103,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     encoders: tuple[EncoderSpec, ...]
     tools: dict[str, str]
     created: str
+    accepted: str | msgspec.UnsetType = msgspec.UNSET
     members: dict[str, Member] = {}
 
 
@@ -115,6 +127,8 @@ def inconsistency(m: Manifest) -> str:
         if spec.member.endswith(".onnx") != (spec.runtime == "onnx"):
             return f"the encoder {spec.member!r} is not for the runtime {spec.runtime!r}"
     shape = m.input.shape
+    if not SMALLEST_CROP <= m.input.share <= 1.0:
+        return f"an input's crop must be in {SMALLEST_CROP}..1, got {m.input.share}"
     if m.input.kind == "image":
         if len(shape) != 3 or shape[2] != 3 or not 1 <= min(shape) <= max(shape) <= 8192:
             return f"an image input needs shape (height, width, 3), got {shape}"
@@ -129,6 +143,8 @@ def inconsistency(m: Manifest) -> str:
             return f"a vector input needs shape (d,), got {shape}"
         if (m.input.dtype, m.input.layout) != ("float32", "D"):
             return "a vector input is float32, D"
+        if m.input.crop is not msgspec.UNSET:
+            return "a vector input cannot be cropped"
         if not m.encoders and shape[0] != m.embedding.d:
             return f"without an encoder d = {m.embedding.d} must equal the input's {shape[0]}"
     e = m.embedding

@@ -331,7 +331,7 @@ BAD = [
     ("inspect none.edgecl", 1, "cannot read none.edgecl"),
     ("inspect cut.edgecl", 1, "cut.edgecl"),
     ("inspect text.jpg", 1, "text.jpg is not an edge-cl bundle"),
-    ("inspect sensor.edgecl --parity", 1, "holds no inputs to compare on"),
+    ("verify sensor.edgecl", 1, "holds no inputs to compare on"),
     ("export", 2, "expected one of BACKBONE"),
     ("export --features train.npz", 2, "--out"),
     ("export --features pickled.npz --out x.edgecl", 1, "pickled objects"),

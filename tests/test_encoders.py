@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from edge_cl import features_bundle
-from edge_cl.bundle import InputSpec
+from edge_cl.bundle import EncoderSpec, InputSpec
 from edge_cl.encoders import choose_encoder, open_encoder
+from edge_cl.encoders.litert_runner import LiteRTRunner
 from edge_cl.encoders.picture import fit_picture
 from edge_cl.errors import BackendError, InputError
 
@@ -91,3 +92,99 @@ def test_opening_an_encoder_forbids_onnx_runtime_to_report_home(tmp_path):
     )
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
     assert not (tmp_path / ".cache" / "Microsoft").exists()
+
+
+def bytes_through(kind):
+    """A `.tflite` network that hands its bytes (1, 2, 3) on as features (1, 6), both of `kind`."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    def tensor(name, shape, kind, scale, zero):
+        return schema.TensorT(
+            shape=np.array(shape, np.int32),
+            type=getattr(schema.TensorType, kind),
+            name=name,
+            quantization=schema.QuantizationParametersT(
+                scale=np.array([scale], np.float32), zeroPoint=np.array([zero], np.int64)
+            ),
+        )
+
+    reshape = schema.OperatorT(
+        inputs=np.array([0], np.int32),
+        outputs=np.array([1], np.int32),
+        builtinOptionsType=schema.BuiltinOptions.ReshapeOptions,
+        builtinOptions=schema.ReshapeOptionsT(newShape=np.array([1, 6], np.int32)),
+    )
+    graph = schema.SubGraphT(
+        tensors=[
+            tensor("x", [1, 2, 3], kind, 1.0, 0),
+            tensor("y", [1, 6], kind, 0.5, 3),
+        ],
+        inputs=np.array([0], np.int32),
+        outputs=np.array([1], np.int32),
+        operators=[reshape],
+    )
+    number = schema.BuiltinOperator.RESHAPE
+    code = schema.OperatorCodeT(deprecatedBuiltinCode=number, version=1, builtinCode=number)
+    model = schema.ModelT(
+        version=3, operatorCodes=[code], subgraphs=[graph], buffers=[schema.BufferT()]
+    )
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+LITERT = EncoderSpec(
+    member="encoder.tflite",
+    runtime="litert",
+    precision="int8",
+    recipe="",
+    input_name="x",
+    output_name="y",
+)
+
+
+@pytest.mark.parametrize(("kind", "first"), [("INT8", -128), ("UINT8", 0)])
+def test_a_pixel_is_a_step_of_a_network_of_bytes_and_its_features_are_scaled_back(kind, first):
+    pixels = np.array([0, 1, 127, 128, 254, 255], np.uint8).reshape(1, 2, 3)
+    runner = LiteRTRunner(bytes_through(kind), LITERT, 1)
+    found = runner.run(np.concatenate([pixels, pixels[:, ::-1]]))
+    expected = 0.5 * (pixels.reshape(6).astype(np.float64) + first - 3)
+    assert found.dtype == np.float32
+    assert_array_equal(found[0], expected)
+    assert_array_equal(found[1], expected.reshape(2, 3)[::-1].reshape(6))
+    assert pixels[0, 0, 0] == 0  # the caller's picture is left alone
+
+
+def test_features_of_a_type_without_a_scale_are_refused():
+    with pytest.raises(BackendError, match="gives int32, expected float32 or integers"):
+        LiteRTRunner(bytes_through("INT32"), LITERT, 1)
+
+
+def test_what_the_delegate_takes_is_counted():
+    import model_bytes as mb
+
+    from edge_cl.encoders.litert_runner import operators_run
+
+    counted = operators_run(mb.tflite(), LITERT)
+    assert sum(sum(kinds.values()) for kinds in counted.values()) == 1
+    assert counted in ({"XNNPACK": {"RELU": 1}}, {"LiteRT": {"RELU": 1}})
+
+
+def test_what_onnx_runtime_runs_is_counted():
+    import model_bytes as mb
+
+    from edge_cl.encoders.onnx_runner import operators_run
+
+    spec = EncoderSpec(
+        member="encoder.onnx",
+        runtime="onnx",
+        precision="fp32",
+        recipe="",
+        input_name="x",
+        output_name="y",
+    )
+    blob = mb.onnx(mb.graph([mb.node("Relu", ["x"], ["y"])]))
+    assert operators_run(blob, spec, np.zeros((1, 3), np.float32)) == {
+        "CPUExecutionProvider": {"Relu": 1}
+    }

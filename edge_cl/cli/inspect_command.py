@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 EXAMPLES = """
   edge-cl inspect                             the one that ships with edge-cl
   edge-cl inspect encoder.edgecl
-  edge-cl inspect encoder.edgecl --parity     run its encoder and compare with the float model
   edge-cl inspect --device raspberry-pi-5     what a learner needs there
   edge-cl inspect --device raspberry-pi-5 --head fecam --classes 20
 """
@@ -32,15 +31,6 @@ def inspect(
             help="An .edgecl file  [default: the one that ships with edge-cl]",
         ),
     ] = None,
-    parity: Annotated[
-        bool,
-        typer.Option(
-            "--parity", help="Run the encoder on the inputs inside; exit 3 when it is too far off"
-        ),
-    ] = False,
-    min_cosine: Annotated[
-        float, typer.Option(min=0, max=1, help="Of --parity: the mean must reach this")
-    ] = 0.95,
     device: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="A board: what a learner needs there"),
@@ -48,13 +38,12 @@ def inspect(
     classes: Annotated[int, typer.Option(min=1, help="Of --device: how many")] = 100,
     head: Annotated[str, typer.Option(metavar="NAME", help="Of --device: which head")] = "ridge",
     require_signature: options.RequireSignature = None,
-    runtime: options.Runtime = None,
-    precision: options.Precision = None,
     as_json: options.Json = False,
 ) -> None:
-    """Verify a bundle, and say what is in it.
+    """Say what is in a bundle.
 
     Every byte is checked against the digests in the bundle; a damaged one is an error, exit 1.
+    Whether its encoders work on this machine is what edge-cl verify finds out.
     """
     import msgspec
 
@@ -63,7 +52,6 @@ def inspect(
     bundle = bundle or shipped_bundle()
     opened = bundle_at(bundle, require_signature)
     needs = _needs(opened, device, classes, head) if device else []
-    cosine = _parity(opened, runtime, precision) if parity else None
     if as_json:
         fields: dict[str, Any] = {
             "verified": True,
@@ -72,22 +60,15 @@ def inspect(
             "manifest": msgspec.to_builtins(opened.manifest),
             "report": _report(opened),
         }
-        if cosine is not None:
-            fields["parity_cosine"] = {"mean": cosine[0], "worst": cosine[1]}
         if needs:
             fields["needs"] = dict(needs)
         json_line(fields)
     else:
-        _print(opened, bundle, cosine)
+        _print(opened, bundle)
         pairs(needs)
-    if cosine is not None and not cosine[0] >= min_cosine:
-        from edge_cl.cli.output import failure
-
-        failure(f"expected a mean cosine of at least {min_cosine}, got {cosine[0]:.4f}")
-        raise typer.Exit(3)
 
 
-def _print(bundle: Bundle, path: Path, cosine: tuple[float, float] | None) -> None:
+def _print(bundle: Bundle, path: Path) -> None:
     from edge_cl.cli.report_lines import report_rows
 
     m = bundle.manifest
@@ -110,8 +91,6 @@ def _print(bundle: Bundle, path: Path, cosine: tuple[float, float] | None) -> No
         rows.append(("encoder", "none: the features come ready-made"))
     rows += [(f"made with {tool}", version) for tool, version in m.tools.items()]
     rows += report_rows(_report(bundle))
-    if cosine is not None:
-        rows.append(("parity", f"mean cosine {cosine[0]:.4f}, worst {cosine[1]:.4f}"))
     pairs(rows)
 
 
@@ -148,21 +127,3 @@ def _report(bundle: Bundle) -> Any:
         return msgspec.json.decode(blob) if blob is not None else None
     except msgspec.DecodeError as error:
         raise BundleError(f"report.json is not JSON: {error}") from error
-
-
-def _parity(bundle: Bundle, runtime: str | None, precision: str | None) -> tuple[float, float]:
-    """Return mean and worst cosine of the encoder's features to the float model's."""
-    import numpy as np
-
-    from edge_cl.bundle import load_parity
-    from edge_cl.encoders import open_encoder
-    from edge_cl.errors import InputError
-
-    known = load_parity(bundle)
-    if known is None or not len(known.inputs):
-        raise InputError(f"{bundle.name} holds no inputs to compare on")
-    x = open_encoder(bundle, runtime=runtime, precision=precision).encode(known.inputs)
-    a, b = x.astype(np.float64), known.features.astype(np.float64)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    cosine = (a * b).sum(axis=1) / np.where(norms > 0, norms, 1.0)
-    return float(cosine.mean()), float(cosine.min())

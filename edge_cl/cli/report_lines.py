@@ -17,7 +17,9 @@ class _Found(msgspec.Struct):
     pictures: int
     cosine_mean: float
     cosine_worst: float
+    held_out: str = ""
     nearest_mean: _Accuracy | None = None
+    lda: _Accuracy | None = None
     ridge: _Accuracy | None = None
 
 
@@ -40,8 +42,13 @@ def report_rows(report: Any) -> list[tuple[str, object]]:
     for member, found in known.encoders.items():
         cosine = f"cosine mean {found.cosine_mean:.4f}, worst {found.cosine_worst:.4f}"
         rows.append((f"{member} against float", f"{cosine} ({found.pictures} other pictures)"))
-        for head, accuracy in (("ridge", found.ridge), ("nearest mean", found.nearest_mean)):
+        for head, accuracy in (
+            ("ridge", found.ridge),
+            ("LDA", found.lda),
+            ("nearest mean", found.nearest_mean),
+        ):
             if accuracy is not None:
                 gap = f"{accuracy.deployed:.3f} (float {accuracy.float_features:.3f})"
-                rows.append((f"{member}, {head}", f"{gap}, {accuracy.tested} tested"))
+                by = f" by {found.held_out}" if found.held_out else ""
+                rows.append((f"{member}, {head}", f"{gap}, {accuracy.tested} tested{by}"))
     return rows

@@ -2,10 +2,15 @@
 
 Only the Interpreter is used: its verifier refuses a damaged flatbuffer, where the newer
 CompiledModel was seen to crash the process on one flipped bit.
+
+A network of integers throughout takes a pixel p of 0..255 as its p-th step: p itself where the
+input is uint8, p - 128 where it is int8; what a step means is the network's business. Its
+features come back as steps q, and are  x = scale · (q - zero point).                      (1)
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from importlib.util import find_spec
 from typing import Any
 
@@ -32,22 +37,22 @@ class LiteRTRunner:
     """
 
     def __init__(self, blob: bytes, spec: EncoderSpec, threads: int) -> None:
-        interpreter = _interpreter_class()
-        try:
-            self._interpreter = interpreter(model_content=blob, num_threads=threads)
-            self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise BackendError(
-                f"LiteRT cannot load {spec.member}: {' '.join(str(error).split())}"
-            ) from error
+        self._interpreter = _loaded(blob, spec, threads)
         inputs = self._interpreter.get_input_details()
         outputs = self._interpreter.get_output_details()
-        if len(inputs) != 1 or len(outputs) != 1 or outputs[0]["dtype"] != np.float32:
-            raise BackendError(f"{spec.member} needs one input and one float32 output")
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise BackendError(
+                f"{spec.member} has {len(inputs)} inputs and {len(outputs)} outputs, "
+                "expected one of each"
+            )
         self._input, self._output = inputs[0]["index"], outputs[0]["index"]
+        self._signed = inputs[0]["dtype"] == np.int8
+        self._scale, self._zero = _output_step(outputs[0], spec.member)
 
     def run(self, batch: NDArray[Any]) -> F32:
         """See `Runner.run`."""
+        if self._signed and batch.dtype == np.uint8:
+            batch = (batch ^ 0x80).view(np.int8)  # p - 128, of all bytes at once
         return np.concatenate([self._once(batch[i : i + 1]) for i in range(len(batch))])
 
     def _once(self, one: NDArray[Any]) -> F32:
@@ -57,7 +62,58 @@ class LiteRTRunner:
             features = self._interpreter.get_tensor(self._output)
         except (ValueError, RuntimeError) as error:
             raise BackendError(f"LiteRT failed: {' '.join(str(error).split())}") from error
-        return np.asarray(features)
+        if self._scale is None:
+            return np.asarray(features)
+        steps: F32 = features.astype(np.float32) - self._zero
+        return self._scale * steps  # (1)
+
+
+def operators_run(blob: bytes, spec: EncoderSpec) -> dict[str, dict[str, int]]:
+    """Return how many operators of each kind the delegate takes, and how many it leaves.
+
+    The key is "XNNPACK" for what runs there, "LiteRT" for the library's own kernels.
+    """
+    nodes = _loaded(blob, spec, 1)._get_ops_details()
+    maker = {i: n for n in nodes if n["op_name"] != "DELEGATE" for i in n["outputs"]}
+    taken: set[int] = set()
+    for delegate in (n for n in nodes if n["op_name"] == "DELEGATE"):
+        given, wanted = set(delegate["inputs"]), list(delegate["outputs"])
+        while wanted:  # back from what the delegate gives to what it is given
+            node = maker.get(wanted.pop())
+            if node is not None and node["index"] not in taken:
+                taken.add(node["index"])
+                wanted += [i for i in node["inputs"] if i not in given]
+    found: dict[str, Counter[str]] = {}
+    for node in nodes:
+        if node["op_name"] != "DELEGATE":
+            where = "XNNPACK" if node["index"] in taken else "LiteRT"
+            found.setdefault(where, Counter())[node["op_name"]] += 1
+    return {where: dict(sorted(kinds.items())) for where, kinds in sorted(found.items())}
+
+
+def _loaded(blob: bytes, spec: EncoderSpec, threads: int) -> Any:
+    interpreter = _interpreter_class()
+    try:
+        loaded = interpreter(model_content=blob, num_threads=threads)
+        loaded.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise BackendError(
+            f"LiteRT cannot load {spec.member}: {' '.join(str(error).split())}"
+        ) from error
+    return loaded
+
+
+def _output_step(output: dict[str, Any], member: str) -> tuple[np.float32 | None, np.float32]:
+    """Return scale and zero point of integer features; no scale where they are float32."""
+    if output["dtype"] == np.float32:
+        return None, np.float32(0)
+    step = output["quantization_parameters"]
+    if output["dtype"] not in (np.int8, np.uint8, np.int16) or len(step["scales"]) != 1:
+        raise BackendError(
+            f"{member} gives {np.dtype(output['dtype']).name}, expected float32 or integers "
+            "with one scale"
+        )
+    return np.float32(step["scales"][0]), np.float32(step["zero_points"][0])
 
 
 def _interpreter_class() -> Any:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
+from collections import Counter
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,21 +44,7 @@ class OnnxRunner:
     """
 
     def __init__(self, blob: bytes, spec: EncoderSpec, threads: int) -> None:
-        forbid_telemetry()
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.load_model_format", "ONNX")  # what was checked
-        try:
-            self._session = ort.InferenceSession(blob, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise BackendError(
-                f"ONNX Runtime cannot load {spec.member}: {' '.join(str(error).split())}"
-            ) from error
+        self._session = _session(blob, spec, threads, None)
         self._input, self._output = spec.input_name, spec.output_name
         names = ([i.name for i in self._session.get_inputs()], [self._input])
         outputs = [o.name for o in self._session.get_outputs()]
@@ -76,3 +66,48 @@ class OnnxRunner:
 
     def _once(self, batch: NDArray[Any]) -> F32:
         return np.asarray(self._session.run([self._output], {self._input: batch})[0])
+
+
+def operators_run(blob: bytes, spec: EncoderSpec, batch: NDArray[Any]) -> dict[str, dict[str, int]]:
+    """Return, by execution provider, how many operators of each kind run for `batch`.
+
+    Counted is what runs after all fusions, in a session of its own that is profiled: a
+    convolution that became an integer one is a `QLinearConv` here, one that did not a `Conv`
+    or `FusedConv`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        session = _session(blob, spec, 1, Path(folder) / "run")
+        try:
+            session.run([spec.output_name], {spec.input_name: batch})
+        except Exception as error:
+            raise BackendError(f"ONNX Runtime failed: {' '.join(str(error).split())}") from error
+        finally:
+            profile = session.end_profiling()
+        events = json.loads(Path(profile).read_text(encoding="utf-8"))
+    found: dict[str, Counter[str]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            ran = event["args"]
+            found.setdefault(ran["provider"], Counter())[ran["op_name"]] += 1
+    return {provider: dict(sorted(kinds.items())) for provider, kinds in sorted(found.items())}
+
+
+def _session(blob: bytes, spec: EncoderSpec, threads: int, profile: Path | None) -> Any:
+    forbid_telemetry()
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # what was checked
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+    try:
+        return ort.InferenceSession(blob, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise BackendError(
+            f"ONNX Runtime cannot load {spec.member}: {' '.join(str(error).split())}"
+        ) from error

@@ -1,9 +1,9 @@
-"""The exporter: from a PyTorch backbone to a verified `.edgecl` bundle, on a workstation.
+"""The exporter: from a network to a proven `.edgecl` bundle, on a workstation.
 
     from pathlib import Path
-    from edge_cl_export import export_command
+    from edge_cl_export import Asked, export_command
 
-    export_command(source="efficientnet-lite0", out=Path("encoder.edgecl"))
+    export_command(Asked(source="efficientnet-lite0"), Path("encoder.edgecl"))
 
 `export_command` is what `edge-cl export` calls; `export` is the same for objects in memory.
 Importing this package imports no torch; names are loaded when they are first used. The
@@ -16,46 +16,71 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edge_cl_export.backbones import Backbone, load_factory, load_named
     from edge_cl_export.calibration import Pictures, demo_pictures, open_pictures
-    from edge_cl_export.command import export_command
-    from edge_cl_export.embedding import Preparation
+    from edge_cl_export.command import Asked, export_command, layers_command
+    from edge_cl_export.embedding import Embedding
+    from edge_cl_export.fidelity import Fidelity, Gate
+    from edge_cl_export.material import Material
+    from edge_cl_export.network import Network, of_backbone, of_ready
     from edge_cl_export.pipeline import ExportResult, export
-    from edge_cl_export.recipe import FORMATS, Recipe, parse_recipe, recipes_for
-
-__all__ = [
-    "FORMATS",
-    "Backbone",
-    "ExportResult",
-    "Pictures",
-    "Preparation",
-    "Recipe",
-    "demo_pictures",
-    "export",
-    "export_command",
-    "load_factory",
-    "load_named",
-    "open_pictures",
-    "parse_recipe",
-    "recipes_for",
-]
+    from edge_cl_export.preparation import Preparation
+    from edge_cl_export.recipe import FORMATS, Recipe, parse_recipe
+    from edge_cl_export.sources import Backbone, load_factory, load_named, open_source
+    from edge_cl_export.wanted import Wanted
 
 _HOME = {
     "FORMATS": "recipe",
-    "Backbone": "backbones",
+    "Asked": "command",
+    "Backbone": "sources",
+    "Embedding": "embedding",
     "ExportResult": "pipeline",
+    "Fidelity": "fidelity",
+    "Gate": "fidelity",
+    "Material": "material",
+    "Network": "network",
     "Pictures": "calibration",
-    "Preparation": "embedding",
+    "Preparation": "preparation",
     "Recipe": "recipe",
+    "Wanted": "wanted",
     "demo_pictures": "calibration",
     "export": "pipeline",
     "export_command": "command",
-    "load_factory": "backbones",
-    "load_named": "backbones",
+    "layers_command": "command",
+    "load_factory": "sources",
+    "load_named": "sources",
+    "of_backbone": "network",
+    "of_ready": "network",
     "open_pictures": "calibration",
+    "open_source": "sources",
     "parse_recipe": "recipe",
-    "recipes_for": "recipe",
 }
+
+__all__ = [
+    "FORMATS",
+    "Asked",
+    "Backbone",
+    "Embedding",
+    "ExportResult",
+    "Fidelity",
+    "Gate",
+    "Material",
+    "Network",
+    "Pictures",
+    "Preparation",
+    "Recipe",
+    "Wanted",
+    "demo_pictures",
+    "export",
+    "export_command",
+    "layers_command",
+    "load_factory",
+    "load_named",
+    "of_backbone",
+    "of_ready",
+    "open_pictures",
+    "open_source",
+    "parse_recipe",
+]
 
 
 def __getattr__(name: str) -> Any:

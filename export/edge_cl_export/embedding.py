@@ -1,6 +1,7 @@
 """The exported network: raw pixels in, one embedding a picture out.
 
-    uint8 (n, h, w, 3) → (x - mean) / std → NCHW → backbone → mean over positions → (n, d)
+    uint8 (n, h, w, 3) → (x - mean) / std → NCHW → backbone, or its part up to one layer
+    → pooling → projection to k features, if asked → y / max(‖y‖, ε), if asked → (n, d)   (1)
 
 Normalisation is part of the graph, so a device cannot get it wrong. It stands before the
 change of layout: converters then fold the transpose into the first convolution.
@@ -8,109 +9,128 @@ change of layout: converters then fold the transpose into the first convolution.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edge_cl.arrays import F32, U8
-from edge_cl.bundle import InputSpec
 from edge_cl.errors import ExportError, InputError
+from edge_cl_export.layers import cut
+from edge_cl_export.preparation import Preparation
+from edge_cl_export.projection import Projection
+from edge_cl_export.traceable import check_network, describe
 
-__all__ = ["Embedding", "Preparation", "embed"]
+__all__ = ["EPS", "Embedding", "Pool", "Preparation", "embed"]
 
+EPS = 1e-6  # a shorter embedding says nothing; also the smallest that float16 can hold
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preparation:
-    """What a picture goes through before the first weight.
-
-    Attributes
-    ----------
-    size : (height, width) in pixels.
-    mean, std : one value a channel (RGB), in pixel units (0..255): (x - mean) / std.
-    resize, fit : see `edge_cl.bundle.InputSpec`.
-    """
-
-    size: tuple[int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    resize: Literal["bicubic", "bilinear"] = "bicubic"
-    fit: Literal["crop", "stretch"] = "crop"
-
-    def __post_init__(self) -> None:
-        if not all(32 <= side <= 4096 for side in self.size):
-            raise InputError(f"expected an input size of 32 to 4096 pixels, got {self.size}")
-        if not all(np.isfinite(self.mean)) or not all(np.isfinite(s) and s > 0 for s in self.std):
-            raise InputError(f"expected finite mean and std > 0, got {self.mean}, {self.std}")
-        if max(self.std) <= 1.0:
-            raise InputError(
-                f"expected std in pixel units (0..255), got {self.std}",
-                hint="multiply mean and std by 255",
-            )
-
-    @property
-    def spec(self) -> InputSpec:
-        """The same for the manifest."""
-        return InputSpec(
-            kind="image",
-            shape=(*self.size, 3),
-            dtype="uint8",
-            layout="HWC",
-            colour="RGB",
-            resize=self.resize,
-            fit=self.fit,
-        )
-
-    @property
-    def uint8_step(self) -> tuple[float, int] | None:
-        """Scale and zero point with which a raw pixel *is* a quantised normalised one.
-
-        (x - mean) / std = scale·(x - zero) holds exactly where all channels share one mean
-        that is a whole number of pixel steps, and one std. None where they do not.
-        """
-        mean, std = self.mean[0], self.std[0]
-        shared = set(self.mean) == {mean} and set(self.std) == {std}
-        if shared and mean == int(mean) and 0 <= mean <= 255:
-            return 1.0 / std, int(mean)
-        return None
+Pool = Literal["mean", "max", "token", "none"]
 
 
 class Embedding(nn.Module):
-    """See the module. `backbone` takes float32 (n, 3, h, w) and gives (n, c, h', w') or (n, d)."""
+    """See the module.
+
+    Parameters
+    ----------
+    backbone : takes float32 (n, 3, h, w) and gives (n, c, h', w'), tokens (n, t, c) or (n, d).
+    layer : name of the submodule whose output is taken; None: the backbone's own.
+    pool : "mean" or "max" over positions or tokens, "token": the first of the tokens (the
+        class token, where there is one), "none": everything side by side.
+    l2 : whether embeddings have length one.
+    projection : from `projection.fit`, on what the same embedding gives without it.
+
+    Raises
+    ------
+    InputError : no such layer or pooling.
+    ExportError : the layer, or the network as it stands, cannot be exported.
+    """
 
     mean: Tensor
     gain: Tensor
+    projection_weight: Tensor
+    projection_bias: Tensor
 
-    def __init__(self, backbone: nn.Module, preparation: Preparation) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        preparation: Preparation,
+        *,
+        layer: str | None = None,
+        pool: Pool = "mean",
+        l2: bool = False,
+        projection: Projection | None = None,
+    ) -> None:
         super().__init__()
-        self.backbone = backbone
+        if pool not in get_args(Pool):
+            raise InputError(f"no pooling is called {pool!r}", hint=", ".join(get_args(Pool)))
+        check_network(backbone)
+        self.backbone = backbone if layer is None else cut(backbone, layer, preparation)
+        self.pool = pool
+        self.l2 = l2
+        self.projected = projection is not None
         gain = tuple(1.0 / s for s in preparation.std)
         self._scalars: tuple[float, float] | None = None
         if len(set(preparation.mean)) == len(set(gain)) == 1:
             self._scalars = (preparation.mean[0], gain[0])
         self.register_buffer("mean", torch.tensor(preparation.mean), persistent=False)
         self.register_buffer("gain", torch.tensor(gain), persistent=False)
+        if projection is not None:
+            weight, bias = (
+                torch.from_numpy(a.astype(np.float32)) for a in (projection.weight, projection.bias)
+            )
+            self.register_buffer("projection_weight", weight, persistent=False)
+            self.register_buffer("projection_bias", bias, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return embeddings (n, d) float32 for `image` (n, h, w, 3) uint8."""
         mean, gain = self._scalars or (self.mean, self.gain)
         normal = (image.to(torch.float32) - mean) * gain
-        features = self.backbone(normal.permute(0, 3, 1, 2))
-        if not isinstance(features, Tensor):
-            raise ExportError(
-                f"the backbone returns {type(features).__name__}, expected one tensor",
-                hint="return the feature map or the pooled features alone",
-            )
-        if features.ndim == 4:
-            return features.mean((2, 3))
-        if features.ndim == 2:
-            return features
+        y = _pooled(self.backbone(normal.permute(0, 3, 1, 2)), self.pool)
+        if self.projected:
+            if y.shape[1] != self.projection_weight.shape[1]:
+                raise InputError(
+                    f"the projection is for {self.projection_weight.shape[1]} features, "
+                    f"the network has {y.shape[1]}"
+                )
+            y = F.linear(y, self.projection_weight, self.projection_bias)
+        if self.l2:
+            y = y / (y * y).sum(1, keepdim=True).sqrt().clamp_min(EPS)  # (1)
+        return y
+
+
+def _pooled(features: object, pool: Pool) -> Tensor:
+    if not isinstance(features, Tensor):
         raise ExportError(
-            f"the backbone returns shape {tuple(features.shape)}, expected (n, d) or (n, c, h, w)",
-            hint="pool the tokens in the factory's module",
+            f"the network returns {describe(features)}, expected one tensor",
+            hint="take one by --layer NAME, or return it alone in the factory's module",
         )
+    shape = tuple(features.shape)
+    if features.ndim not in (2, 3, 4):
+        raise ExportError(
+            f"the network returns shape {shape}, expected (n, d), (n, t, c) or (n, c, h, w)",
+            hint="take another layer by --layer NAME",
+        )
+    if pool == "none":
+        return features.flatten(1)
+    if features.ndim == 2:
+        if pool != "mean":
+            raise ExportError(
+                f"the network returns shape {shape}, there is nothing to pool by {pool!r}",
+                hint="--pool none, or an earlier layer by --layer NAME",
+            )
+        return features
+    if pool == "token":
+        if features.ndim == 4:
+            raise ExportError(
+                f"the network returns a feature map {shape}, which has no tokens",
+                hint="--pool mean or --pool max",
+            )
+        return features[:, 0]
+    positions = (2, 3) if features.ndim == 4 else (1,)
+    return features.mean(positions) if pool == "mean" else features.amax(positions)
 
 
 def embed(module: nn.Module, batch: U8) -> F32:

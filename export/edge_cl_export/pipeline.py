@@ -1,58 +1,45 @@
-"""The export itself: trace, round, convert, quantise, judge; write only what passed.
+"""The export itself: make every file that was asked for, judge it, write only what passed.
 
-    nn.Module ─ trace ─┬─────────────────────────→ to_onnx ──────────────→ onnx-fp32
-                       │                         └ to_litert ────────────→ litert-fp32
-                       └ moments ─ round_weights ┬ to_onnx ─ ranges ─ qdq → onnx-int8
-                                                 └ to_litert ─ quantise ──→ litert-int8
+    network ─ workshop ─┬ float files ─ judge
+                        └ int8 files  ─ judge ─ remedies, until the gate holds
+    judged files, parity vectors, report, card ─ bundle
 
 Every file is judged through the runtime's own runners, the code that a device runs.
 """
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import fx
 
-from edge_cl.arrays import U8
 from edge_cl.bundle import EmbeddingSpec, EncoderSpec
-from edge_cl.encoders import Runner
-from edge_cl.encoders.litert_runner import LiteRTRunner
-from edge_cl.encoders.onnx_runner import OnnxRunner
-from edge_cl_export.backbones import Backbone
-from edge_cl_export.calibration import Pictures
-from edge_cl_export.embedding import Embedding, embed
-from edge_cl_export.fidelity import Fidelity, check, measure
-from edge_cl_export.quantize_litert import quantize_litert
-from edge_cl_export.quantize_onnx import quantize_onnx
-from edge_cl_export.ranges import activation_ranges
-from edge_cl_export.recipe import MEMBERS, Recipe
-from edge_cl_export.rounding import round_weights
-from edge_cl_export.second_moments import layer_moments
-from edge_cl_export.to_litert import to_litert
-from edge_cl_export.to_onnx import INPUT, OUTPUT, to_onnx
-from edge_cl_export.trace import trace
+from edge_cl.errors import BackendError, ExportError, MissingExtraError
+from edge_cl_export.fidelity import Fidelity, Reference
+from edge_cl_export.judge import Judge, Latency, latency
+from edge_cl_export.making import Maker
+from edge_cl_export.material import Material
+from edge_cl_export.network import Network
+from edge_cl_export.remedies import Rung
+from edge_cl_export.steps import Progress, Steps
+from edge_cl_export.wanted import Wanted
 from edge_cl_export.write import EncoderFile, embedding_spec, write_export
 
-__all__ = ["ExportResult", "Progress", "export"]
+__all__ = ["ExportResult", "export"]
 
-Progress = Callable[[str, float], None]
-
-BATCH = 4
-ROUNDING_PICTURES = 64
 CREATED = "1980-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportResult:
-    """What was written; by member: its bytes, fidelity and latency on this machine.
+    """What was written; by member: its bytes, fidelity, the way there, latency on this machine.
 
-    latency_ms : median of one picture on one thread. Not in the bundle: it is of this machine.
+    latency : not in the bundle, for it is of this machine, and differs from run to run.
+    misses : of the gate, where they were accepted by name.
+    skipped : what was not made, and why, a line each.
+    notes : what else is worth knowing, a sentence each.
     """
 
     path: Path
@@ -61,160 +48,103 @@ class ExportResult:
     encoders: tuple[EncoderSpec, ...]
     encoder_bytes: dict[str, int]
     fidelity: dict[str, Fidelity]
-    latency_ms: dict[str, float]
+    rungs: dict[str, tuple[Rung, ...]]
+    misses: dict[str, tuple[str, ...]]
+    latency: dict[str, Latency]
+    skipped: tuple[str, ...]
+    notes: tuple[str, ...]
     calibration_pictures: int
     seconds: float
 
 
 def export(
-    backbone: Backbone,
-    recipes: list[Recipe],
-    pictures: Pictures,
+    network: Network,
+    material: Material,
+    wanted: Wanted,
     out: Path,
     *,
-    min_cosine: float = 0.98,
-    seed: int = 0,
     command: str = "",
     created: str = CREATED,
     progress: Progress | None = None,
 ) -> ExportResult:
-    """Export `backbone` by `recipes` into one bundle at `out`.
+    """Export `network` into one bundle at `out`, as `wanted`.
+
+    Parameters
+    ----------
+    material : pictures to calibrate and to judge on.
+    command : what a user types to get the same; stands in the model card.
+    created : ISO time that stands in the manifest; fixed, for equal bytes.
 
     Raises
     ------
-    InputError : too few pictures, or one that cannot be read.
-    ExportError : the network cannot be traced or converted.
-    FidelityError : an encoder file misses the gate; nothing was written.
+    InputError : a picture cannot be read.
+    ExportError : the network cannot be converted.
+    FidelityError : an encoder file misses the gate and no remedy is left; nothing was written.
+    MissingExtraError : a converter or a runtime is not installed.
     StorageError : the disk refused.
     """
     started = time.monotonic()
-    step = _Steps(progress, 3 + 3 * len(recipes))
-    chosen, held_out = pictures.split(seed)
-    spec = backbone.preparation.spec
-
-    step("tracing the network")
-    module = Embedding(backbone.module, backbone.preparation).eval()
-    work = _Workshop(module, backbone, chosen)
-
-    def batches() -> Iterator[U8]:
-        return chosen.batches(spec, work.batch)
-
+    step = Steps(progress, 3 + 3 * len(wanted.formats))
     step("running the float model")
-    seen = np.concatenate([embed(work.graph(rounded=False), batch) for batch in batches()])
-    judged = list(held_out.batches(spec, work.batch))
-    validation, reference = (
-        np.concatenate(judged),
-        np.concatenate([embed(module, b) for b in judged]),
-    )
-    embedding = embedding_spec(seen)
-    files, latency = [], {}
-    for recipe in recipes:
-        step(f"{recipe.format}: converting")
-        data = work.make(recipe, batches, step)
-        step(f"{recipe.format}: judging")
-        encoder = _describe(recipe)
-        runner = _runner(data, encoder)
-        found = measure(
-            reference, np.concatenate([runner.run(batch) for batch in judged]), held_out.labels
-        )
-        check(recipe.format, found, min_cosine)
-        latency[encoder.member] = _latency_ms(runner, validation[:1])
-        files.append(EncoderFile(spec=encoder, data=data, fidelity=found))
-    step("writing")
-    report = {
-        "gate": {"min_cosine": min_cosine},
-        "calibration_pictures": len(chosen),
-        "seed": seed,
+    judge = _judge(network, material)
+    maker = Maker(network.workshop, judge, wanted, step)
+    files: list[EncoderFile] = []
+    skipped: list[str] = []
+    for format_ in maker.formats:
+        made = _made(maker, format_, wanted)
+        if isinstance(made, EncoderFile):
+            files.append(made)
+        else:
+            skipped.append(f"{format_}: {made}")
+    if not files:
+        raise ExportError(f"no format could be made; {skipped[0]}")
+    step("timing")
+    timed = {
+        file.spec.member: latency(file.data, file.recipe, judge.pictures[:1]) for file in files
     }
+    step("writing")
     write_export(
-        out, backbone, embedding, files, validation, reference, report,
-        command=command, created=created,
+        out, network, judge, files, material, wanted, skipped=skipped, command=command,
+        created=created,
     )  # fmt: skip
     return ExportResult(
         path=out,
         size_bytes=out.stat().st_size,
-        embedding=embedding,
+        embedding=judge.embedding,
         encoders=tuple(f.spec for f in files),
         encoder_bytes={f.spec.member: len(f.data) for f in files},
         fidelity={f.spec.member: f.fidelity for f in files},
-        latency_ms=latency,
-        calibration_pictures=len(chosen),
+        rungs={f.spec.member: f.rungs for f in files},
+        misses={f.spec.member: f.misses for f in files if f.misses},
+        latency=timed,
+        skipped=tuple(skipped),
+        notes=network.notes,
+        calibration_pictures=len(material.calibration),
         seconds=round(time.monotonic() - started, 2),
     )
 
 
-class _Steps:
-    """Tells the caller which step begins, and what share of them is done."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
-
-    def __call__(self, what: str) -> None:
-        if self._progress is not None:
-            self._progress(what, min(self._done / self._total, 1.0))
-        self._done += 1
-
-
-class _Workshop:
-    """The traced graph, its rounded twin (made when first asked for), and what makes files."""
-
-    def __init__(self, module: Embedding, backbone: Backbone, chosen: Pictures) -> None:
-        self._preparation = backbone.preparation
-        self._traced = trace(module, backbone.preparation.size)
-        self.batch = BATCH if self._traced.any_batch else 1
-        self._chosen = chosen
-        self._rounded: fx.GraphModule | None = None
-
-    def graph(self, *, rounded: bool) -> fx.GraphModule:
-        """Return the float graph, with its weights rounded or as they were."""
-        if not rounded:
-            return self._traced.graph
-        if self._rounded is None:
-            few = self._chosen.pick(range(min(len(self._chosen), ROUNDING_PICTURES)))
-            batches = few.batches(self._preparation.spec, self.batch)
-            self._rounded = round_weights(
-                self._traced.graph, layer_moments(self._traced.graph, batches)
-            )
-        return self._rounded
-
-    def make(self, recipe: Recipe, batches: Callable[[], Iterator[U8]], step: _Steps) -> bytes:
-        """Return the encoder file that `recipe` describes."""
-        graph = self.graph(rounded=recipe.rounding == "gptq")
-        if recipe.runtime == "litert":
-            flat = to_litert(graph, self._preparation.size)
-            if recipe.precision == "fp32":
-                return flat
-            step(f"{recipe.format}: quantising")
-            return quantize_litert(flat, batches)
-        model = to_onnx(graph, self._traced)
-        if recipe.precision == "int8":
-            step(f"{recipe.format}: quantising")
-            ranges = activation_ranges(model, batches, recipe.percentile)
-            model = quantize_onnx(model, ranges, recipe, self._preparation.uint8_step)
-        data: bytes = model.SerializeToString(deterministic=True)
-        return data
+def _made(
+    maker: Maker, format_: str, wanted: Wanted
+) -> EncoderFile | MissingExtraError | ExportError | BackendError:
+    """Return the file, or why there is none where it may be left out."""
+    try:
+        return maker.make(format_)
+    except (MissingExtraError, ExportError, BackendError) as error:
+        if wanted.optional:
+            return error
+        raise
 
 
-def _describe(recipe: Recipe) -> EncoderSpec:
-    onnx = recipe.runtime == "onnx"
-    return EncoderSpec(
-        member=MEMBERS[recipe.format],
-        runtime=recipe.runtime,
-        precision=recipe.precision,
-        recipe=recipe.name,
-        input_name=INPUT if onnx else "args_0",
-        output_name=OUTPUT if onnx else "output_0",
+def _judge(network: Network, material: Material) -> Judge:
+    """Run the float network on all pictures; what it gives on some sets the grid."""
+    workshop, spec = network.workshop, network.preparation.spec
+    seen = [workshop.features(b) for b in material.calibration.batches(spec, workshop.batch)]
+    shown = list(material.validation.batches(spec, workshop.batch))
+    embedding = embedding_spec(np.concatenate(seen))
+    features = np.concatenate([workshop.features(batch) for batch in shown])
+    validation = material.validation
+    reference = Reference(features, validation.labels, validation.groups, embedding=embedding)
+    return Judge(
+        pictures=np.concatenate(shown), features=features, reference=reference, embedding=embedding
     )
-
-
-def _runner(data: bytes, spec: EncoderSpec) -> Runner:
-    return OnnxRunner(data, spec, 1) if spec.runtime == "onnx" else LiteRTRunner(data, spec, 1)
-
-
-def _latency_ms(runner: Runner, picture: U8, runs: int = 15) -> float:
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        runner.run(picture)
-        times.append(1e3 * (time.perf_counter() - start))
-    return round(statistics.median(times), 3)

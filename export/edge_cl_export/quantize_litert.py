@@ -1,81 +1,137 @@
 """LiteRT int8: static ranges, 8-bit weights a channel, 8-bit activations.
 
-The picture enters as uint8 and is normalised in float; the pooling (MEAN) and the output
-stay in float, so the embedding keeps more than 8 bits. Ranges are minimum and maximum over
-the calibration pictures, which ai-edge-quantizer reads one at a time.
+The picture enters as uint8 and is normalised in float; the pooling and what follows it stay
+in float too, so the embedding keeps more than 8 bits.
+
+With `integer_io` nothing is float, for accelerators that take no float operator (Edge TPU, most
+NPU delegates): the raw pixels are the int8 input (see that module), and the features come out
+as int8. They then have 255 steps; the runner scales them back.
+
+Chosen layers can stay in float. One that was not chosen and is float all the same is an error:
+the quantiser skips what it does not know, and says nothing.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-
-import numpy as np
+import re
+from collections.abc import Callable, Iterable, Mapping, Set
+from typing import Any
 
 from edge_cl.arrays import U8
-from edge_cl.errors import ExportError, MissingExtraError
+from edge_cl.errors import EdgeCLError, ExportError, MissingExtraError
+from edge_cl_export.clipping import Range, chosen_ranges
+from edge_cl_export.flatbuffer import kind_of, name_of, read_flat, write_flat
+from edge_cl_export.integer_io import pixel_input, require_all_integer, require_pixel_steps
+from edge_cl_export.integer_share import LITERT_WEIGHTED, require_integer
+from edge_cl_export.litert_ranges import quantizer_ranges, watch_litert
 from edge_cl_export.quiet import quiet
 
 __all__ = ["quantize_litert"]
 
-_FLOAT = ("INPUT", "OUTPUT", "MEAN", "SUB", "MUL")
+# Behind the last layer these stay integer: they move values, or belong to the layer.
+_KEPT = {"RELU", "RELU6", "RESHAPE", "TRANSPOSE", "MAX_POOL_2D"}
 
 
-def quantize_litert(model: bytes, batches: Callable[[], Iterable[U8]]) -> bytes:
-    """Return an int8 version of a float flatbuffer; `batches()` yields (n, h, w, 3) uint8.
+def quantize_litert(
+    model: bytes,
+    ranges: Mapping[str, Range] | Callable[[], Iterable[U8]],
+    *,
+    integer_io: bool = False,
+    float_layers: Set[str] = frozenset(),
+) -> bytes:
+    """Return an int8 version of a float flatbuffer that takes uint8 (1, h, w, 3).
+
+    Parameters
+    ----------
+    ranges : of the float tensors that `model` computes, see `litert_ranges`; or what gives
+        (n, h, w, 3) uint8 pictures, whose smallest and largest values are taken.
+    integer_io : whether input and output, and all between, are integer.
+    float_layers : names of tensors whose operators stay in float, see `graph_order.in_litert`.
 
     Raises
     ------
     MissingExtraError : ai-edge-quantizer is not installed.
-    ExportError : the quantiser refuses the model.
+    ExportError : the quantiser refuses the model, or leaves in float what should not be.
     """
+    if integer_io and float_layers:
+        raise ExportError(
+            f"full-integer LiteRT: {len(float_layers)} layers are to stay in float",
+            hint="export litert-int8, which may keep layers in float",
+        )
+    flat = read_flat(model)
+    if not any(kind_of(flat, op) in LITERT_WEIGHTED for op in flat.subgraphs[0].operators):
+        raise ExportError("the network has no convolution and no matrix product to quantise")
+    if callable(ranges):
+        ranges = chosen_ranges(watch_litert(model, ranges()), "minmax")
+    if not integer_io:
+        in_float = [*_outside(model), *sorted(float_layers)]
+        quantized = _quantize(model, ranges, in_float, ends=False)
+    else:
+        pixels = pixel_input(model)
+        ranges = {**ranges, pixels.name: pixels.range}
+        quantized = _quantize(pixels.model, ranges, [], ends=True)
+        require_pixel_steps(quantized, pixels.zero)
+        require_all_integer(quantized)
+    require_integer(quantized, float_layers, "LiteRT int8")
+    return quantized
+
+
+def _quantize(
+    model: bytes, ranges: Mapping[str, Range], in_float: list[str], *, ends: bool
+) -> bytes:
+    """Run the quantiser; `ends` says whether input and output become integer as well."""
     try:
         with quiet():
-            from ai_edge_quantizer import calibrator, quantizer, recipe, recipe_manager
+            from ai_edge_quantizer import quantizer, recipe
             from ai_edge_quantizer.algorithm_manager import AlgorithmName
             from ai_edge_quantizer.qtyping import TFLOperationName
-            from ai_edge_quantizer.utils.qsv_utils import min_max_update
     except ImportError as error:
         raise MissingExtraError("LiteRT quantisation", "export") from error
     try:
-        with quiet(), tempfile.TemporaryDirectory() as folder:
-            source, made = Path(folder) / "fp32.tflite", Path(folder) / "int8.tflite"
-            source.write_bytes(model)
-            worker = quantizer.Quantizer(str(source))
+        with quiet():
+            worker = quantizer.Quantizer(bytearray(model))
             worker.load_quantization_recipe(recipe.static_wi8_ai8())
-            for name in _FLOAT:
+
+            def leave(scope: str, kind: Any) -> None:
                 worker.update_quantization_recipe(
-                    ".*", TFLOperationName(name), algorithm_key=AlgorithmName.NO_QUANTIZE
+                    scope, kind, algorithm_key=AlgorithmName.NO_QUANTIZE
                 )
-            signature, feed = _signature(model)
-            # The quantiser's own loop takes a moving average of ranges; ours is what was seen.
-            rules = recipe_manager.RecipeManager()
-            rules.load_quantization_recipe(worker.get_quantization_recipe())
-            watch = calibrator.Calibrator(model, num_threads=2, qsv_update_func=min_max_update)
-            watch.calibrate({signature: _Samples(batches, feed)}, rules)
-            worker.quantize(watch.get_model_qsvs()).export_model(str(made), overwrite=True)
-            return made.read_bytes()
+
+            if not ends:
+                leave(".*", TFLOperationName.INPUT)
+                leave(".*", TFLOperationName.OUTPUT)
+            if in_float:
+                names = "|".join(re.escape(name) for name in in_float)
+                leave(f"^(?:{names});$", TFLOperationName.ALL_SUPPORTED)
+            made = worker.quantize(
+                quantizer_ranges(ranges), enable_progress_report=False
+            ).quantized_model
+        return write_flat(read_flat(bytes(made)))
+    except EdgeCLError:
+        raise
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        raise ExportError(f"LiteRT quantisation failed: {type(error).__name__}: {first}") from error
+        raise ExportError(
+            f"LiteRT quantisation failed: {type(error).__name__}: {first}",
+            hint="export litert-fp16 for this network, or int8 of the other runtime",
+        ) from error
 
 
-def _signature(model: bytes) -> tuple[str, str]:
-    from ai_edge_litert.interpreter import Interpreter
-
-    signatures = Interpreter(model_content=model).get_signature_list()
-    name = next(iter(signatures))
-    return name, signatures[name]["inputs"][0]
-
-
-class _Samples:
-    """One picture a step, as often as it is asked; the quantiser wants to know how many."""
-
-    def __init__(self, batches: Callable[[], Iterable[U8]], feed: str) -> None:
-        self._batches, self._feed = batches, feed
-
-    def __iter__(self) -> Iterator[dict[str, U8]]:
-        for batch in self._batches():
-            for i in range(len(batch)):
-                yield {self._feed: np.ascontiguousarray(batch[i : i + 1])}
+def _outside(model: bytes) -> list[str]:
+    """Return the names of what operators give before the first and after the last layer."""
+    flat = read_flat(model)
+    graph = flat.subgraphs[0]
+    below: set[int] = set()  # tensors that depend on a layer
+    outside = []
+    for operator in graph.operators:
+        if kind_of(flat, operator) in LITERT_WEIGHTED or below.intersection(operator.inputs):
+            below.update(operator.outputs)
+        else:
+            outside.append(operator)
+    above: set[int] = set()  # tensors that a layer depends on
+    for operator in reversed(graph.operators):
+        if kind_of(flat, operator) in LITERT_WEIGHTED or above.intersection(operator.outputs):
+            above.update(operator.inputs)
+        elif below.intersection(operator.outputs) and kind_of(flat, operator) not in _KEPT:
+            outside.append(operator)
+    return [name_of(graph.tensors[operator.outputs[0]]) for operator in outside]

@@ -8,26 +8,31 @@ loads. What is *not* quantised decides the speed and the quality as much as what
   the quantiser behind it are then replaced by one transpose of bytes: exact, and free;
 - the pooling at the end stays in float, so the embedding keeps more than 8 bits.
 
-Types: U8S8 is what fuses on x86 (S8S8 leaves float convolutions there); on ARM both fuse and
-give the same bits. On x86 without VNNI, ONNX Runtime's U8S8 kernels can saturate sums of two
-products: such a machine wants 7-bit weights, which cost too much accuracy here to be default.
+Types: U8S8 is what fuses on x86 (S8S8 leaves float convolutions there); on ARM both fuse. On
+x86 without VNNI, ONNX Runtime's U8S8 kernels can saturate sums of two products: such a machine
+wants 7-bit weights, which cost too much accuracy here to be default. S8S8 is symmetric, zero
+point 0, as GPUs and NPUs want it: after a ReLU half of its steps are never used, so it keeps one
+bit less of an activation than U8S8.
+
+Chosen layers can stay in float. What then is neither in float nor integer by the file itself
+is an error: a quantiser that skips an operator says nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import numpy as np
 import onnx
 
 from edge_cl.errors import ExportError, MissingExtraError
+from edge_cl_export.clipping import Range
+from edge_cl_export.integer_share import ONNX_WEIGHTED, require_integer
 from edge_cl_export.quiet import quiet
-from edge_cl_export.ranges import Range
 from edge_cl_export.recipe import Recipe
 
-__all__ = ["quantize_onnx"]
+__all__ = ["outside", "quantize_onnx"]
 
-_WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _ACTIVATIONS = {"Clip", "LeakyRelu", "Relu"}
 _OTHERS = {
     "Add", "AveragePool", "Concat", "GlobalAveragePool", "MaxPool", "Mul", "Sigmoid",
@@ -39,23 +44,28 @@ def quantize_onnx(
     ranges: Mapping[str, Range],
     recipe: Recipe,
     uint8_step: tuple[float, int] | None,
+    *,
+    float_layers: Set[str] = frozenset(),
 ) -> onnx.ModelProto:
     """Return an int8 version of `model`.
 
     Parameters
     ----------
-    ranges : of every float tensor that `model` computes, see `ranges.activation_ranges`.
+    ranges : of every float tensor that `model` computes, see `ranges.watch_activations`.
     uint8_step : scale and zero point of the raw pixels, see `Preparation.uint8_step`.
+    float_layers : names of weighted nodes that stay in float, see `graph_order.in_onnx`.
 
     Raises
     ------
-    ExportError : the quantiser refuses the model, or there is nothing to quantise.
+    ExportError : the quantiser refuses the model, there is nothing to quantise, or a layer was
+        left in float that should not be.
     """
-    if not any(node.op_type in _WEIGHTED for node in model.graph.node):
+    if not any(node.op_type in ONNX_WEIGHTED for node in model.graph.node):
         raise ExportError("the network has no convolution and no matrix product to quantise")
-    head, tail = _outside(model.graph)
+    head, tail = outside(model.graph)
     excluded = [n.name for n in head]
     excluded += [n.name for n in tail if n.op_type not in _ACTIVATIONS]
+    excluded += _in_float(model.graph, float_layers)
     normal = _border(model.graph, head)
     if uint8_step is None or recipe.types != "u8s8" or normal is None:
         quantized = _quantize(model, ranges, recipe, excluded)
@@ -66,6 +76,7 @@ def quantize_onnx(
         _feed_pixels(quantized, head, normal)
     quantized.producer_name, quantized.producer_version = "edge-cl", ""
     onnx.checker.check_model(quantized)
+    require_integer(quantized.SerializeToString(), float_layers, f"ONNX {recipe.types}")
     return quantized
 
 
@@ -93,7 +104,7 @@ def _quantize(
                 tensors_range=TensorsData(CalibrationMethod.MinMax, bounds),
                 nodes_to_quantize=[],
                 nodes_to_exclude=excluded,
-                op_types_to_quantize=sorted(_WEIGHTED | _ACTIVATIONS | _OTHERS),
+                op_types_to_quantize=sorted(ONNX_WEIGHTED | _ACTIVATIONS | _OTHERS),
                 extra_options={"ActivationSymmetric": recipe.types == "s8s8"},
             )
             quantizer.quantize_model()
@@ -101,27 +112,44 @@ def _quantize(
             made: onnx.ModelProto = quantizer.model.model
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        raise ExportError(f"ONNX quantisation failed: {type(error).__name__}: {first}") from error
+        raise ExportError(
+            f"ONNX quantisation failed: {type(error).__name__}: {first}",
+            hint="export onnx-fp16 for this network, or int8 of the other runtime",
+        ) from error
     return made
 
 
-def _outside(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
+def outside(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
     """Return the nodes before the first and after the last weighted operator of each path."""
     below: set[str] = set()  # tensors that depend on a weighted operator
     head = []
     for node in graph.node:
-        if node.op_type in _WEIGHTED or below.intersection(node.input):
+        if node.op_type in ONNX_WEIGHTED or below.intersection(node.input):
             below.update(node.output)
         else:
             head.append(node)
     above: set[str] = set()  # tensors that a weighted operator depends on
     tail = []
     for node in reversed(graph.node):
-        if node.op_type in _WEIGHTED or above.intersection(node.output):
+        if node.op_type in ONNX_WEIGHTED or above.intersection(node.output):
             above.update(node.input)
         elif below.intersection(node.output):
             tail.append(node)
     return head, tail
+
+
+def _in_float(graph: onnx.GraphProto, layers: Set[str]) -> list[str]:
+    """Return the names of `layers` and of the activations that they alone feed.
+
+    Between a layer in float and its activation there is nothing to quantise: the range before
+    a clip is wider than the one behind it.
+    """
+    made = {name for node in graph.node if node.name in layers for name in node.output}
+    return [
+        node.name
+        for node in graph.node
+        if node.name in layers or (node.op_type in _ACTIVATIONS and node.input[0] in made)
+    ]
 
 
 def _border(graph: onnx.GraphProto, head: list[onnx.NodeProto]) -> str | None:

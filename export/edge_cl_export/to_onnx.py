@@ -15,7 +15,7 @@ __all__ = ["INPUT", "OPSET", "OUTPUT", "to_onnx"]
 
 INPUT, OUTPUT = "image", "embedding"
 OPSET = 18
-IR_VERSION = 10  # ONNX Runtime 1.18 and later
+IR_VERSION = 8  # what opset 18 came with: ONNX Runtime 1.14 and later
 
 
 def to_onnx(graph: fx.GraphModule, traced: Traced) -> onnx.ModelProto:

@@ -18,10 +18,12 @@ from torch.export import Dim
 from edge_cl.errors import EdgeCLError, ExportError
 from edge_cl_export.embedding import Embedding
 from edge_cl_export.quiet import quiet
+from edge_cl_export.traceable import check_graph, check_size, refusal
 
 __all__ = ["Traced", "set_constant", "trace", "weight_of"]
 
 _CONV = torch.ops.aten.conv2d.default
+_LINEAR = torch.ops.aten.linear.default
 _NORM = torch.ops.aten.batch_norm.default
 
 
@@ -33,12 +35,15 @@ class Traced:
     size : (height, width).
     any_batch : whether n is free; else it is 1.
     d : number of features.
+    projection : name of the node that is the embedding's projection, which stays in float; None
+        where there is none.
     """
 
     graph: fx.GraphModule
     size: tuple[int, int]
     any_batch: bool
     d: int
+    projection: str | None = None
 
     @property
     def example(self) -> Tensor:
@@ -51,32 +56,41 @@ def trace(module: Embedding, size: tuple[int, int]) -> Traced:
 
     Raises
     ------
-    ExportError : the network cannot be traced (control flow that looks at the data, ...).
+    ExportError : what `traceable` lists: an input size that the network does not take, control
+        flow that looks at the data, random numbers, ...
     """
-    reason = ""
+    module.eval()
+    check_size(module, size)
+    reason: Exception = ExportError("nothing was tried")
     for any_batch in (True, False):
         example = torch.zeros((2 if any_batch else 1, *size, 3), dtype=torch.uint8)
         shapes = ({0: Dim("n", min=1, max=4096)},) if any_batch else None
         try:
             with quiet(), torch.no_grad():
                 program = torch.export.export(
-                    module.eval(), (example,), dynamic_shapes=shapes, strict=False
+                    module, (example,), dynamic_shapes=shapes, strict=False
                 )
                 flat = program.module(check_guards=False)
                 graph = fx.GraphModule(flat, flat.graph)
-                d = int(graph(example).shape[1])
+                check_graph(graph)
+                features = graph(example)
         except EdgeCLError:
             raise
         except Exception as error:  # noqa: BLE001  tracing runs the user's code
-            reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+            reason = error
             continue
+        if features.dtype != torch.float32:
+            raise ExportError(f"the network gives {features.dtype}, expected torch.float32")
         graph.eval()
         _fold_batch_norms(graph)
-        return Traced(graph=graph, size=size, any_batch=any_batch, d=d)
-    raise ExportError(
-        f"the network cannot be traced for pictures of {size[0]}x{size[1]}: {reason}",
-        hint="check --input-size; replace control flow that depends on the data",
-    )
+        return Traced(
+            graph=graph,
+            size=size,
+            any_batch=any_batch,
+            d=int(features.shape[1]),
+            projection=_projection(graph),
+        )
+    raise refusal(reason, size) from reason
 
 
 def weight_of(graph: fx.GraphModule, argument: object) -> Tensor | None:
@@ -97,6 +111,14 @@ def set_constant(graph: fx.GraphModule, node: fx.Node, position: int, value: Ten
     arguments = [*node.args, *([None] * missing)]
     arguments[position] = constant
     node.args = tuple(arguments)
+
+
+def _projection(graph: fx.GraphModule) -> str | None:
+    for node in graph.graph.nodes:
+        weight = node.args[1] if node.target is _LINEAR else None
+        if isinstance(weight, fx.Node) and weight.target == "projection_weight":
+            return str(node.name)
+    return None
 
 
 def _fold_batch_norms(graph: fx.GraphModule) -> None:

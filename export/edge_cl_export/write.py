@@ -1,34 +1,41 @@
 """Putting the pieces of an export into one bundle.
 
-The grid of the embedding: the smallest power of two with which `HEADROOM` times the largest
-feature seen still fits into 12 bits, |q| <= 2047; what lies beyond saturates, and is counted.
+What a user may want to know and a device need not (how it was calibrated, which remedies were
+tried, where the error arises) goes into `report.json`; what a device compares its own features
+with goes into `parity.safetensors`. Latencies go into neither: they differ from run to run, and
+the same command and seed give the same bytes.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save
 
 import edge_cl
-from edge_cl.arrays import F32, U8
+from edge_cl.arrays import F32
 from edge_cl.bundle import EmbeddingSpec, EncoderSpec, Manifest, write_bundle
 from edge_cl.errors import ExportError
-from edge_cl_export.backbones import Backbone
+from edge_cl.features import grid_step
 from edge_cl_export.fidelity import Fidelity
+from edge_cl_export.judge import Judge
+from edge_cl_export.material import Material
 from edge_cl_export.model_card import model_card
+from edge_cl_export.network import Network
+from edge_cl_export.recipe import Recipe
+from edge_cl_export.remedies import Rung
+from edge_cl_export.stages import Stage
+from edge_cl_export.wanted import Wanted
 
 __all__ = ["EncoderFile", "embedding_spec", "write_export"]
-
-HEADROOM = 1.25
-GRID = 2047
-PARITY = 4  # pictures; each weighs as much as it has pixels
 
 _TOOLS = (
     "torch", "onnx", "onnxscript", "onnxruntime", "litert-torch", "ai-edge-litert",
@@ -36,13 +43,32 @@ _TOOLS = (
 )  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EncoderFile:
-    """One encoder file, how it is described, and how faithful it is."""
+    """One encoder file, how it was made, and how faithful it is.
+
+    Attributes
+    ----------
+    misses : of the gate, where they were accepted by name.
+    rungs : the remedies that were tried, the recipe it began with first; none for float files.
+    stages : where along the network its error arises.
+    operators : how many of each kind run where, here: provider -> kind -> number.
+    integer_layers : how many weighted layers compute in integers.
+    float_layers : of an int8 file, those that do not, by their names in it.
+    deployed : (m, d) features of the parity pictures, as this file gives them here.
+    """
 
     spec: EncoderSpec
+    recipe: Recipe
     data: bytes
     fidelity: Fidelity
+    misses: tuple[str, ...]
+    rungs: tuple[Rung, ...]
+    stages: tuple[Stage, ...]
+    operators: dict[str, dict[str, int]]
+    integer_layers: int
+    float_layers: tuple[str, ...]
+    deployed: F32
 
 
 def embedding_spec(features: F32) -> EmbeddingSpec:
@@ -52,7 +78,7 @@ def embedding_spec(features: F32) -> EmbeddingSpec:
         raise ExportError("all features of the float model are zero")
     return EmbeddingSpec(
         d=features.shape[1],
-        scale=2.0 ** math.ceil(math.log2(largest * HEADROOM / GRID)),
+        scale=grid_step(largest),
         signed=bool(features.min() < 0.0),
         mean_square_norm=round(float((features.astype(np.float64) ** 2).sum(axis=1).mean()), 4),
     )
@@ -60,13 +86,13 @@ def embedding_spec(features: F32) -> EmbeddingSpec:
 
 def write_export(
     out: Path,
-    backbone: Backbone,
-    embedding: EmbeddingSpec,
-    encoders: list[EncoderFile],
-    inputs: U8,
-    reference: F32,
-    report: Mapping[str, object],
+    network: Network,
+    judge: Judge,
+    files: Sequence[EncoderFile],
+    material: Material,
+    wanted: Wanted,
     *,
+    skipped: Sequence[str],
     command: str,
     created: str,
 ) -> None:
@@ -74,43 +100,76 @@ def write_export(
 
     Parameters
     ----------
-    inputs, reference : some validation pictures (m, h, w, 3) and their float features (m, d).
-    report : what is added to the fidelity of each file in `report.json`.
+    judge : whose first pictures and their float features a device compares with.
+    skipped : what was not made, and why.
     created : ISO time that stands in the manifest; fixed, for equal bytes.
     """
-    specs = tuple(e.spec for e in encoders)
-    sizes = {e.spec.member: len(e.data) for e in encoders}
-    fidelity = {e.spec.member: e.fidelity for e in encoders}
-    entries = {
-        e.spec.member: {
-            "recipe": e.spec.recipe,
-            "bytes": len(e.data),
-            **dataclasses.asdict(e.fidelity),
-        }
-        for e in encoders
+    m = wanted.parity
+    parity: dict[str, NDArray[Any]] = {
+        "inputs": judge.pictures[:m],
+        "features": np.ascontiguousarray(judge.features[:m]),
+        **{f"deployed:{f.spec.member}": np.ascontiguousarray(f.deployed) for f in files},
     }
-    files = {e.spec.member: e.data for e in encoders}
-    files["parity.safetensors"] = save(
-        {"inputs": inputs[:PARITY], "features": np.ascontiguousarray(reference[:PARITY])}
-    )
-    files["report.json"] = json.dumps(
-        {**report, "encoders": entries}, indent=2, sort_keys=True
+    missed = [line for f in files for line in f.misses]
+    members = {f.spec.member: f.data for f in files}
+    members["parity.safetensors"] = save(parity)
+    report = _report(network, files, material, wanted, skipped)
+    members["report.json"] = json.dumps(report, indent=2, sort_keys=True).encode()
+    members["MODEL_CARD.md"] = model_card(
+        network, judge.embedding, files, material, wanted, skipped, command
     ).encode()
-    card = model_card(backbone, embedding, specs, sizes, fidelity, command)
-    files["MODEL_CARD.md"] = card.encode()
     manifest = Manifest(
-        name=backbone.name,
+        name=network.name,
         version=edge_cl.__version__,
-        description=backbone.description,
-        licence=backbone.licence,
-        source=backbone.source,
-        input=backbone.preparation.spec,
-        embedding=embedding,
-        encoders=specs,
+        description=network.description,
+        licence=network.licence,
+        source=network.source,
+        input=network.preparation.spec,
+        embedding=judge.embedding,
+        encoders=tuple(f.spec for f in files),
+        accepted=wanted.accepted if missed else msgspec.UNSET,
         tools=_tools(),
         created=created,
     )
-    write_bundle(out, manifest, files)
+    write_bundle(out, manifest, members)
+
+
+def _report(
+    network: Network,
+    files: Sequence[EncoderFile],
+    material: Material,
+    wanted: Wanted,
+    skipped: Sequence[str],
+) -> dict[str, object]:
+    encoders = {
+        f.spec.member: {
+            "recipe": f.spec.recipe,
+            "bytes": len(f.data),
+            **asdict(f.fidelity),
+            "misses": list(f.misses),
+            "remedies": [asdict(rung) for rung in f.rungs],
+            "stages": [asdict(stage) for stage in f.stages],
+            "operators": f.operators,
+            "integer_layers": f.integer_layers,
+            "float_layers": list(f.float_layers),
+        }
+        for f in files
+    }
+    return {
+        "gate": asdict(wanted.gate),
+        "accepted": wanted.accepted,
+        "calibration_pictures": len(material.calibration),
+        "calibration": {
+            "origin": material.origin,
+            "parted_by": material.apart,
+            "changed_copies": wanted.augmented,
+        },
+        "seed": wanted.seed,
+        "target": wanted.target.profile.name if wanted.target is not None else "",
+        "skipped": list(skipped),
+        "network": dict(network.about),
+        "encoders": encoders,
+    }
 
 
 def _tools() -> dict[str, str]:

@@ -26,15 +26,16 @@ def export_tiny(pictures_file):
     """Call `export_command` on a factory of `tiny_net.py`, at 32 pixels."""
     from export_samples import NET, PIXELS
 
-    from edge_cl_export import export_command
+    from edge_cl_export.command import Asked, export_command
 
-    def export(out, factory="make", **changed):
-        arguments = {"calibration": pictures_file, "input_size": (32, 32), **PIXELS, **changed}
-        return export_command(model=f"{NET}:{factory}", out=out, **arguments)
+    def export(out, factory="make", asked=None, **wanted):
+        given = {"calibration": pictures_file, "size": (32, 32), **PIXELS, **(asked or {})}
+        return export_command(Asked(source=f"{NET}:{factory}", **given), out, **wanted)
 
     return export
 
 
 @pytest.fixture(scope="session")
-def all_four(export_tiny, tmp_path_factory):
+def exported(export_tiny, tmp_path_factory):
+    """The usual six files of the tiny network, in one bundle."""
     return export_tiny(tmp_path_factory.mktemp("all") / "tiny.edgecl")

@@ -14,8 +14,8 @@ FORMATS = [("onnx", "fp32"), ("onnx", "int8"), ("litert", "fp32"), ("litert", "i
 
 
 def torch_features(pictures, factory="make", preparation=PIXELS):
-    from edge_cl_export.backbones import load_factory
     from edge_cl_export.embedding import Embedding, embed
+    from edge_cl_export.sources import load_factory
 
     backbone = load_factory(f"{NET}:{factory}", size=pictures.shape[1:3], **preparation)
     return embed(Embedding(backbone.module, backbone.preparation).eval(), pictures)
@@ -26,30 +26,30 @@ def cosines(a, b):
 
 
 @pytest.mark.parametrize(("runtime", "precision"), FORMATS)
-def test_every_format_gives_the_features_of_torch(all_four, runtime, precision):
-    encoder = open_encoder(open_bundle(all_four.path), runtime=runtime, precision=precision)
+def test_every_format_gives_the_features_of_torch(exported, runtime, precision):
+    encoder = open_encoder(open_bundle(exported.path), runtime=runtime, precision=precision)
     pictures, _ = blobs(12, seed=5, size=32)
     found = cosines(encoder.encode(pictures), torch_features(pictures))
     assert found.min() > (0.999999 if precision == "fp32" else 0.99)
 
 
 @pytest.mark.parametrize(("runtime", "precision"), FORMATS)
-def test_a_batch_gives_what_each_picture_gives(all_four, runtime, precision):
+def test_a_batch_gives_what_each_picture_gives(exported, runtime, precision):
     encoder = open_encoder(
-        open_bundle(all_four.path), runtime=runtime, precision=precision, threads=1
+        open_bundle(exported.path), runtime=runtime, precision=precision, threads=1
     )
     pictures, _ = blobs(3, seed=6, size=32)
     alone = np.concatenate([encoder.encode(p[None]) for p in pictures])
     np.testing.assert_allclose(encoder.encode(pictures), alone, rtol=1e-5, atol=1e-5)
 
 
-def test_the_parity_vectors_are_those_of_torch(all_four):
-    parity = load_parity(open_bundle(all_four.path))
+def test_the_parity_vectors_are_those_of_torch(exported):
+    parity = load_parity(open_bundle(exported.path))
     np.testing.assert_allclose(parity.features, torch_features(parity.inputs), rtol=1e-5, atol=1e-5)
 
 
-def test_the_bundle_says_what_it_holds(all_four):
-    bundle = open_bundle(all_four.path)
+def test_the_bundle_says_what_it_holds(exported):
+    bundle = open_bundle(exported.path)
     names = [spec.recipe for spec in bundle.manifest.encoders]
     assert names == [
         "onnx-fp32",
@@ -67,19 +67,19 @@ def test_the_bundle_says_what_it_holds(all_four):
     assert all(name in card for name in names)
 
 
-def test_int8_files_are_smaller_and_the_grid_holds_the_features(all_four):
-    bundle = open_bundle(all_four.path)
+def test_int8_files_are_smaller_and_the_grid_holds_the_features(exported):
+    bundle = open_bundle(exported.path)
     parity = load_parity(bundle)
     assert np.abs(parity.features).max() < 2047 * bundle.manifest.embedding.scale
     assert np.log2(bundle.manifest.embedding.scale) % 1 == 0
-    assert all_four.latency_ms.keys() == all_four.encoder_bytes.keys()
+    assert exported.latency_ms.keys() == exported.encoder_bytes.keys()
 
 
-def test_every_convolution_of_onnx_int8_becomes_an_integer_one(all_four, tmp_path):
+def test_every_convolution_of_onnx_int8_becomes_an_integer_one(exported, tmp_path):
     import onnx
     import onnxruntime as ort
 
-    model = open_bundle(all_four.path).files["encoder-int8.onnx"]
+    model = open_bundle(exported.path).files["encoder-int8.onnx"]
     first = onnx.load_from_string(model).graph.node[0]
     assert (first.op_type, list(first.input)) == ("Transpose", ["image"])  # bytes, not floats
     options = ort.SessionOptions()
@@ -91,8 +91,8 @@ def test_every_convolution_of_onnx_int8_becomes_an_integer_one(all_four, tmp_pat
     assert not kinds["Conv"] + kinds["Cast"] + kinds["FusedConv"]
 
 
-def test_no_trace_of_this_machine_is_left_in_the_file(all_four):
-    model = open_bundle(all_four.path).files["encoder-int8.onnx"]
+def test_no_trace_of_this_machine_is_left_in_the_file(exported):
+    model = open_bundle(exported.path).files["encoder-int8.onnx"]
     assert b"site-packages" not in model
     assert b"tiny_net" not in model
 

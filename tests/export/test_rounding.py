@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from edge_cl_export.backbones import load_factory
+from edge_cl_export.bias_correction import correct_biases
 from edge_cl_export.embedding import Embedding, embed
-from edge_cl_export.rounding import LEVELS, round_row_weights, round_weights
+from edge_cl_export.preparation import Preparation
+from edge_cl_export.rounding import LEVELS, round_nearest, round_row_weights, round_weights
 from edge_cl_export.second_moments import layer_moments, weighted_layers
-from edge_cl_export.trace import trace
+from edge_cl_export.sources import load_factory
+from edge_cl_export.trace import trace, weight_of
 
 
 def correlated(rng, f):
@@ -95,6 +97,58 @@ def test_moments_are_those_of_the_patches_by_definition():
         np.testing.assert_allclose(
             found.second[group], patches.T @ patches / len(patches), rtol=1e-4
         )
+
+
+def layer_inputs(graph, name, pictures):
+    """Return what layer `name` of `graph` is given."""
+    seen = {}
+
+    class Look(torch.fx.Interpreter):
+        def run_node(self, n):
+            if n.name == name:
+                seen["x"] = self.fetch_args_kwargs_from_env(n)[0][0]
+            return super().run_node(n)
+
+    with torch.no_grad():
+        Look(graph).run(torch.from_numpy(pictures))
+    return seen["x"]
+
+
+@pytest.mark.parametrize("rounding", [round_nearest, round_weights])
+def test_the_mean_of_each_layer_is_that_of_the_float_layer(traced, rounding):
+    _, folded = traced
+    pictures, _ = blobs(12, size=32)
+    graph = folded.graph
+    rounded = rounding(graph, layer_moments(graph, [pictures[:6], pictures[6:]]))
+    nodes = {n.name: n for n in rounded.graph.nodes}
+    left, uncorrected = [], []
+    for node, weight in weighted_layers(graph):
+        x = layer_inputs(graph, node.name, pictures).double()
+        bias = weight_of(graph, node.args[2]).double()
+        q, corrected = (weight_of(rounded, a).double() for a in nodes[node.name].args[1:3])
+        given, wanted, plain = (
+            node.target(x, w, b, *node.args[3:]).mean((0, 2, 3))
+            for w, b in ((q, corrected), (weight.double(), bias), (q, bias))
+        )
+        left.append((given - wanted).abs().max().item())
+        uncorrected.append((plain - wanted).abs().max().item())
+    assert max(left) < 2e-6
+    assert min(uncorrected) > 2e-5
+
+
+def test_a_layer_without_bias_gets_one_and_unknown_layers_stay():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.ReLU(), nn.Conv2d(4, 5, 1, bias=False))
+    module = Embedding(net.eval(), Preparation(size=(32, 32), **PIXELS)).eval()
+    graph = trace(module, (32, 32)).graph
+    pictures, _ = blobs(4, size=32)
+    moments = {"conv2d": layer_moments(graph, [pictures])["conv2d"]}
+    rounded = round_nearest(graph, moments)
+    first, second = [n for n in rounded.graph.nodes if n.target is torch.ops.aten.conv2d.default]
+    assert weight_of(rounded, first.args[2]).abs().max() > 0
+    assert len(second.args) < 3 or second.args[2] is None
+    again = correct_biases(graph, rounded, {})
+    np.testing.assert_array_equal(embed(again, pictures), embed(rounded, pictures))
 
 
 def test_rounded_weights_stay_close_and_the_original_is_untouched(traced):

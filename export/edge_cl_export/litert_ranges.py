@@ -1,0 +1,93 @@
+"""Ranges of activations of a LiteRT model, measured and chosen as those of an ONNX model are.
+
+The float model runs with every tensor kept; one pass counts the values of each (`histogram`),
+and `quantizer_ranges` puts what was chosen (`clipping`) into the form that ai-edge-quantizer
+takes in place of what its own calibrator would have measured: minimum and maximum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from edge_cl.arrays import F32, U8
+from edge_cl.errors import MissingExtraError
+from edge_cl_export.clipping import Range
+from edge_cl_export.histogram import Histogram
+from edge_cl_export.quiet import quiet
+
+__all__ = ["quantizer_ranges", "watch_litert"]
+
+
+def watch_litert(
+    model: bytes,
+    batches: Iterable[U8],
+    *,
+    progress: Callable[[str, float], None] | None = None,
+    pictures: int = 0,
+) -> dict[str, Histogram]:
+    """Return the counts of each float tensor of `model` that an operator computes.
+
+    Parameters
+    ----------
+    batches : yields (n, h, w, 3) uint8.
+    progress : called with what is done and the share of it; needs `pictures`, how many come.
+
+    Raises
+    ------
+    MissingExtraError : LiteRT is not installed.
+    ExportError : an activation is not finite.
+    """
+    interpreter = _interpreter(model)
+    computed = _computed(model)
+    # Tensors without a value, such as those of a subgraph, have no float content to count.
+    watched = [
+        (detail["name"], detail["index"])
+        for detail in interpreter.get_tensor_details()
+        if detail["name"] in computed and detail["dtype"] == np.float32
+    ]
+    histograms = {name: Histogram() for name, _ in watched}
+    feed = interpreter.get_input_details()[0]["index"]
+    done = 0
+    for batch in batches:
+        for picture in batch:
+            interpreter.set_tensor(feed, picture[None])
+            interpreter.invoke()
+            for name, index in watched:
+                values: F32 = interpreter.get_tensor(index)
+                histograms[name].add(values, f"tensor {name}")
+        done += len(batch)
+        if progress is not None and pictures:
+            progress("measuring activations", min(done / pictures, 1.0))
+    return histograms
+
+
+def quantizer_ranges(ranges: Mapping[str, Range]) -> dict[str, dict[str, F32]]:
+    """Return `ranges` as what ai-edge-quantizer calls quantisation statistics (QSVs)."""
+    return {
+        name: {"min": np.array([low], np.float32), "max": np.array([high], np.float32)}
+        for name, (low, high) in ranges.items()
+    }
+
+
+def _interpreter(model: bytes) -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise MissingExtraError("LiteRT quantisation", "export") from error
+    with quiet():
+        interpreter = Interpreter(
+            model_content=model, experimental_preserve_all_tensors=True, num_threads=2
+        )
+        interpreter.allocate_tensors()
+    return interpreter
+
+
+def _computed(model: bytes) -> set[str]:
+    """Return the names of the tensors of the main graph that operators give."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = schema.ModelT.InitFromPackedBuf(model, 0).subgraphs[0]
+    return {graph.tensors[index].name.decode() for op in graph.operators for index in op.outputs}
