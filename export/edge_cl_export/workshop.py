@@ -124,7 +124,8 @@ class TracedWorkshop:
         few = self._chosen.pick(range(min(len(self._chosen), SENSITIVITY_PICTURES)))
         pictures = np.concatenate(list(few.batches(self._preparation.spec, self.batch)))
         rounded = self._twin((False, "gptq"))
-        return sensitivities(self._traced.graph, pictures, rounded=rounded)
+        found = sensitivities(self._traced.graph, pictures, rounded=rounded)
+        return tuple(layer for layer in found if layer.layer != self._traced.projection)
 
     @cached_property
     def frontier(self) -> tuple[Choice, ...]:
@@ -137,11 +138,9 @@ class TracedWorkshop:
         Nothing that would double the weights: such a file is int8 in name only.
         """
         most = MOST_IN_FLOAT * self.frontier[0].bytes
-        return [
-            self.counted(choice)
-            for choice in halvings(self.frontier)
-            if choice.float_layers and choice.bytes <= most
-        ]
+        within = [choice for choice in self.frontier if choice.bytes <= most]
+        tried = dict.fromkeys((*halvings(within), within[-1]))
+        return [self.counted(choice) for choice in tried if choice.float_layers]
 
     def counted(self, choice: Choice) -> tuple[int, ...]:
         """Return the layers of a choice as a recipe counts them."""

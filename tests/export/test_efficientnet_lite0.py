@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 
 from edge_cl.bundle import open_bundle
-from edge_cl_export import export_command
+from edge_cl_export import Asked, export_command
 
 
 @pytest.mark.slow
 def test_efficientnet_lite0_reaches_its_numbers(tmp_path):
     result = export_command(
-        source="efficientnet-lite0",
-        out=tmp_path / "lite0.edgecl",
-        formats=["onnx-fp32", "onnx-int8"],
-        min_cosine=0.99,
+        Asked(source="efficientnet-lite0"),
+        tmp_path / "lite0.edgecl",
+        formats=["onnx-fp32", "onnx-int8", "litert-int8"],
     )
     found = result.fidelity["encoder-int8.onnx"]
     assert found.cosine_mean > 0.995
     assert found.cosine_worst > 0.97
     assert result.encoder_bytes["encoder-int8.onnx"] < 4_500_000
+    assert result.encoder_bytes["encoder-int8.tflite"] < 5_000_000
     assert found.ridge.deployed > found.ridge.float_features - max(0.005, found.ridge.noise)
     assert result.embedding.d == 1280
     assert not result.embedding.signed

@@ -116,13 +116,13 @@ def test_accuracy_is_counted_as_by_hand(rng):
         assert head.tested == 240
         assert head.loss == pytest.approx(6 / 240, abs=1e-4)
         assert head.agreement == pytest.approx(1 - 6 / 240, abs=1e-4)
-        assert head.noise == pytest.approx(2 * np.sqrt(6 + 1) / 240, abs=1e-4)
-        assert head.loss_below == pytest.approx((6 + 2 * np.sqrt(7)) / 240, abs=1e-4)
+        assert head.noise == pytest.approx(2.4 * np.sqrt(6 + 1) / 240, abs=1e-4)
+        assert head.loss_below == pytest.approx((6 + 2.4 * np.sqrt(7)) / 240, abs=1e-4)
 
 
-@pytest.mark.parametrize(("bent", "missed"), [(0, False), (4, False), (5, True), (12, True)])
+@pytest.mark.parametrize(("bent", "missed"), [(0, False), (6, False), (7, True), (12, True)])
 def test_a_head_must_lose_more_than_chance_explains(rng, bent, missed):
-    """Of five losses and no gain, chance explains one time in 32; of four, one in 16."""
+    """Of seven losses and no gain, chance explains one time in 128; of six, one in 64."""
     x, labels = clouds(rng)
     y = x.copy()
     y[:bent] = x[1 : bent + 1]

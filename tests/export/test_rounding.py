@@ -12,7 +12,7 @@ from edge_cl_export.bias_correction import correct_biases
 from edge_cl_export.embedding import Embedding, embed
 from edge_cl_export.preparation import Preparation
 from edge_cl_export.rounding import LEVELS, round_nearest, round_row_weights, round_weights
-from edge_cl_export.second_moments import layer_moments, weighted_layers
+from edge_cl_export.second_moments import LayerMoments, layer_moments, weighted_layers
 from edge_cl_export.sources import load_factory
 from edge_cl_export.trace import trace, weight_of
 
@@ -134,6 +134,23 @@ def test_the_mean_of_each_layer_is_that_of_the_float_layer(traced, rounding):
         uncorrected.append((plain - wanted).abs().max().item())
     assert max(left) < 2e-6
     assert min(uncorrected) > 2e-5
+
+
+def test_only_what_varies_counts_the_mean_is_the_bias_s_business():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 24, 1), nn.Conv2d(24, 32, 1)
+    module = Embedding(nn.Sequential(*conv).eval(), Preparation(size=(32, 32), **PIXELS)).eval()
+    graph = trace(module, (32, 32)).graph
+    rng = np.random.default_rng(0)
+    covariance, mean = correlated(rng, 24) / 100, rng.normal(size=24) * 100
+    second = covariance + np.outer(mean, mean)
+    w = conv[1].weight.detach().double().numpy().reshape(32, 24)
+    moments = {"conv2d_1": LayerMoments(mean=mean[None], second=second[None])}
+    rounded = round_weights(graph, moments)
+    layer = next(n for n in rounded.graph.nodes if n.name == "conv2d_1")
+    q = weight_of(rounded, layer.args[1]).double().numpy().reshape(32, 24)
+    uncentred = output_error(w, round_row_weights(w, second), covariance)
+    assert output_error(w, q, covariance) < 0.8 * uncentred
 
 
 def test_a_layer_without_bias_gets_one_and_unknown_layers_stay():

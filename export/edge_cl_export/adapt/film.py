@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -104,21 +105,19 @@ def _insert(layer: nn.Module) -> tuple[nn.Parameter, nn.Parameter]:
     return gamma, beta
 
 
-def _bias_shape(layer: nn.Module) -> tuple[int, ...]:
+def _bias_shape(layer: Any) -> tuple[int, ...]:
     if isinstance(layer, nn.LayerNorm):
         return tuple(layer.normalized_shape)
     if isinstance(layer, nn.GroupNorm):
         return (layer.num_channels,)
     if isinstance(layer, _BATCH_NORMS):
         return (layer.num_features,)
-    weight = layer._parameters["weight"]
-    assert weight is not None  # of convolutions and linear layers
-    return (weight.shape[0],)
+    return (layer.weight.shape[0],)
 
 
 def _sites(network: nn.Module, example: Tensor) -> list[str]:
     """Return the names of the layers that get γ and β, in the order they run."""
-    names = {
+    names: dict[nn.Module, str] = {
         layer: name
         for name, layer in network.named_modules()
         # Weights that are computed from others are no parameters of the layer's own

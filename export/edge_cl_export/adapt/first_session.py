@@ -21,21 +21,27 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from edge_cl.arrays import F32
+from edge_cl.arrays import F32, U8
+from edge_cl.bundle import InputSpec
+from edge_cl.errors import ExportError, InputError
 from edge_cl_export.adapt.linear_head import LinearHead
 from edge_cl_export.calibration import Pictures
 from edge_cl_export.embedding import Embedding
 from edge_cl_export.steps import Progress
+from edge_cl_export.traceable import first_line
 
-__all__ = ["BATCH", "Trained", "repeatable", "train"]
+__all__ = ["Trained", "train"]
 
 BATCH = 16
 EPOCH = 512  # pictures at most
 HEAD_RATE = 1e-3
 SMOOTHING = 0.1  # of the labels
 PATIENCE = 4
+
+Ending = Literal["epochs", "no better", "minutes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +56,7 @@ class Trained:
 
     epochs: int
     kept: int
-    ended: Literal["epochs", "no better", "minutes"]
+    ended: Ending
     losses: tuple[float, ...]
 
 
@@ -61,6 +67,7 @@ def train(
     features: F32,
     asked: Pictures | None,
     *,
+    spec: InputSpec,
     rate: float,
     epochs: int,
     seed: int,
@@ -75,37 +82,120 @@ def train(
     features : (n, d) of the pictures, before.
     asked : of a session that is not trained on, to end early by; None: all epochs.
     rate : of Adam, at the start.
-    minutes : no epoch begins that would not end in time, judged by the longest so far.
+    minutes : no epoch begins that would end later, going by the longest so far; the first does.
 
     Raises
     ------
     ExportError : no gradient comes through the network, or the loss is no finite number.
     """
-    begun, longest = time.monotonic(), 0.0
-    labels = _labels(pictures)
-    with torch.no_grad():
-        head = LinearHead.__new__(LinearHead)  # replaced below
-    head = LinearHead(torch.from_numpy(features), labels)
-    adam = torch.optim.Adam(
-        [{"params": list(parameters), "lr": rate}, {"params": head.parameters(), "lr": HEAD_RATE}]
-    )
-    size = min(len(pictures), EPOCH)
-    steps = math.ceil(size / BATCH)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, T_max=epochs * steps)
-    copies = pictures.augmented(epochs, seed)
-    order = np.random.default_rng(seed)
-    losses = [] if asked is None else [_loss(embedding, head, asked)]
-    best, weights = 0, _copied(parameters)
-    ended: Literal["epochs", "no better", "minutes"] = "epochs"
+    begun = started = time.monotonic()
+    longest = 0.0
+    run = _Run(embedding, parameters, pictures, features, spec, rate, epochs, seed)
+    losses = [] if asked is None else [run.loss(asked)]
+    kept, weights = 0, _copied(parameters)
     epoch = 0
+    ended: Ending = "epochs"
     while epoch < epochs:
-        started = time.monotonic()
-        if minutes is not None and started - begun + longest > 60.0 * minutes:
+        if minutes is not None and epoch and started - begun + longest > 60.0 * minutes:
             ended = "minutes"
             break
         epoch += 1
-        rows = order.permutation(len(pictures))[:size]
-        drawn = copies.pick(epoch * len(pictures) + rows)
-        for step, batch in enumerate(drawn.batches(embedding_spec, BATCH)):
-            pass
-    return Trained(epochs=epoch, kept=best, ended=ended, losses=tuple(losses))
+        run.epoch(epoch, progress)
+        if asked is None:
+            kept, weights = epoch, _copied(parameters)
+        else:
+            losses.append(run.loss(asked))
+            if losses[-1] < min(losses[:-1]):
+                kept, weights = epoch, _copied(parameters)
+            elif epoch - kept >= PATIENCE:
+                ended = "no better"
+                break
+        now = time.monotonic()
+        started, longest = now, max(longest, now - started)
+    with torch.no_grad():
+        for parameter, weight in zip(parameters, weights, strict=True):
+            parameter.copy_(weight)
+    return Trained(epochs=epoch, kept=kept, ended=ended, losses=tuple(losses))
+
+
+class _Run:
+    """The network, its head and the optimiser of both."""
+
+    def __init__(
+        self,
+        embedding: Embedding,
+        parameters: Sequence[nn.Parameter],
+        pictures: Pictures,
+        features: F32,
+        spec: InputSpec,
+        rate: float,
+        epochs: int,
+        seed: int,
+    ) -> None:
+        self._embedding, self._pictures, self._spec = embedding, pictures, spec
+        self._head = LinearHead(torch.from_numpy(features), _labels(pictures))
+        self._size, self._epochs = min(len(pictures), EPOCH), epochs
+        self._steps = math.ceil(self._size / BATCH)
+        self._copies = pictures.augmented(epochs, seed)
+        self._rng = np.random.default_rng(seed)
+        self._adam = torch.optim.Adam(
+            [
+                {"params": list(parameters), "lr": rate},
+                {"params": list(self._head.parameters()), "lr": HEAD_RATE},
+            ]
+        )
+        self._rate = torch.optim.lr_scheduler.CosineAnnealingLR(self._adam, epochs * self._steps)
+
+    def epoch(self, number: int, progress: Progress | None) -> None:
+        """Show `_size` pictures once, as copies that no epoch before has shown."""
+        n = len(self._pictures)
+        drawn = self._copies.pick(number * n + self._rng.permutation(n)[: self._size])
+        labels = torch.split(_labels(drawn), BATCH)
+        for step, (batch, y) in enumerate(
+            zip(drawn.batches(self._spec, BATCH), labels, strict=True)
+        ):
+            if progress is not None:
+                done = (number - 1 + step / self._steps) / self._epochs
+                progress(f"adapting, epoch {number} of at most {self._epochs}", done)
+            loss = self._step(batch, y)
+            if not math.isfinite(loss):
+                raise ExportError(f"adapting diverged in epoch {number}: the loss is {loss}")
+
+    def loss(self, asked: Pictures) -> float:
+        """Return the mean cross-entropy on `asked`, as the network and the head are now."""
+        self._head.eval()
+        total = 0.0
+        labels = torch.split(_labels(asked), BATCH)
+        with torch.no_grad():
+            for batch, y in zip(asked.batches(self._spec, BATCH), labels, strict=True):
+                logits = self._head(self._embedding(torch.from_numpy(batch)))
+                total += float(F.cross_entropy(logits, y, reduction="sum"))
+        self._head.train()
+        return total / len(asked)
+
+    def _step(self, batch: U8, y: Tensor) -> float:
+        self._adam.zero_grad()
+        features = self._embedding(torch.from_numpy(batch))
+        if not features.requires_grad:
+            raise ExportError(
+                "the network cannot be adapted: no gradient comes through it",
+                hint="take torch.no_grad() and .detach() out of its forward",
+            )
+        loss = F.cross_entropy(self._head(features), y, label_smoothing=SMOOTHING)
+        try:
+            loss.backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            raise ExportError(f"the network cannot be adapted: {first_line(error)}") from error
+        self._adam.step()
+        self._rate.step()
+        return float(loss)
+
+
+def _labels(pictures: Pictures) -> Tensor:
+    if pictures.labels is None:
+        raise InputError("expected pictures of known classes to train on")
+    return torch.from_numpy(pictures.labels)
+
+
+def _copied(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in parameters]
