@@ -24,7 +24,7 @@ PARALLEL = ["-n", "auto", "--dist", "worksteal"]  # the whole suite, a process a
 KERNELS = "kernels or ridge or kalman"  # in a test's name, its file or its head: who uses them
 REQUIREMENTS = {
     "demo": ["-e", ".[plot]"],
-    "test": ["-e", ".[camera,export,litert,plot,sign,update]", "--group", "dev"],
+    "test": ["-e", ".[backbones,camera,export,litert,plot,sign,update]", "--group", "dev"],
 }
 
 

@@ -109,7 +109,7 @@ def main() -> None:
     """Measure, print, and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--cache", type=Path, default=default_cache(), help="for what is fetched")
-    parser.add_argument("--pictures", type=int, default=2000, help="of Fashion-MNIST's test")
+    parser.add_argument("--pictures", type=int, default=1000, help="of Fashion-MNIST's test")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="write the results here, as JSON")
     options = parser.parse_args()

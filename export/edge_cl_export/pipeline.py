@@ -18,6 +18,7 @@ import numpy as np
 from edge_cl.bundle import EmbeddingSpec, EncoderSpec
 from edge_cl.errors import BackendError, ExportError, MissingExtraError
 from edge_cl_export.fidelity import Fidelity, Reference
+from edge_cl_export.frontier_picture import draw_frontier
 from edge_cl_export.judge import Judge, Latency, latency
 from edge_cl_export.making import Maker
 from edge_cl_export.material import Material
@@ -25,6 +26,7 @@ from edge_cl_export.network import Network
 from edge_cl_export.remedies import Rung
 from edge_cl_export.steps import Progress, Steps
 from edge_cl_export.wanted import Wanted
+from edge_cl_export.workshop import TracedWorkshop
 from edge_cl_export.write import EncoderFile, embedding_spec, write_export
 
 __all__ = ["ExportResult", "export"]
@@ -102,6 +104,9 @@ def export(
     timed = {
         file.spec.member: latency(file.data, file.recipe, judge.pictures[:1]) for file in files
     }
+    if wanted.frontier is not None and isinstance(network.workshop, TracedWorkshop):
+        step("sensitivity of each layer")
+        _draw(network.workshop, files, wanted.frontier)
     step("writing")
     write_export(
         out, network, judge, files, material, wanted, skipped=skipped, command=command,
@@ -134,6 +139,16 @@ def _made(
         if wanted.optional:
             return error
         raise
+
+
+def _draw(workshop: TracedWorkshop, files: list[EncoderFile], path: Path) -> None:
+    """Draw the frontier; marked is what the last int8 file was made of."""
+    kept = [file.recipe.kept for file in files if file.recipe.integer]
+    chosen = next(
+        (c for c in workshop.frontier if kept and workshop.counted(c) == kept[-1]),
+        workshop.frontier[0],
+    )
+    draw_frontier(workshop.sensitivities, workshop.frontier, chosen, path)
 
 
 def _judge(network: Network, material: Material) -> Judge:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from edge_cl.errors import InputError
+from edge_cl.errors import InputError, MissingExtraError
 from edge_cl_export.fidelity import Gate
 from edge_cl_export.recipe import Recipe, formats_for, parse_recipe
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from edge_cl_export.target import Target
 
 Pool = Literal["mean", "max", "token", "none"]
+PICTURES = (".png", ".svg", ".pdf")
 POOLS: tuple[str, ...] = get_args(Pool)
 
 
@@ -64,6 +66,8 @@ class Wanted:
             raise InputError(f"expected 0 to 16 changed copies of a picture, got {self.augmented}")
         if self.accepted != self.accepted.strip() or len(self.accepted) > 200:
             raise InputError("expected a reason of at most 200 characters for a missed gate")
+        if self.frontier is not None:
+            _check_picture(self.frontier)
         exact = self.exact
         if exact is not None and self.formats != (exact.format,):
             raise InputError(
@@ -75,3 +79,12 @@ class Wanted:
     def exact(self) -> Recipe | None:
         """The one recipe that was asked for by name."""
         return None if self.recipe in ("tuned", "plain") else parse_recipe(self.recipe)
+
+
+def _check_picture(path: Path) -> None:
+    if path.suffix not in PICTURES or not path.parent.is_dir():
+        raise InputError(
+            f"expected a picture NAME{' or '.join(PICTURES)} in an existing folder, got {path}"
+        )
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("drawing the frontier", "plot")

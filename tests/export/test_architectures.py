@@ -28,8 +28,8 @@ ARCHITECTURES = {
     "convnext_atto": 32,  # layer norms, GELU
     "vit_tiny_patch16_224": 32,  # attention
 }
-# The random class token of a ViT is a fiftieth of its patches' tokens: no 8 bits hold both.
-# The mean of the tokens goes through the same graph.
+# With random weights the class token alone does not survive 8 bits (mean cosine 0.32). The mean
+# of the tokens goes through the same graph.
 VIT = """
 from edge_cl_export.sources import open_source
 
@@ -56,6 +56,9 @@ def test_an_architecture_gives_a_working_bundle_in_every_precision(
     name, side, few_pictures, tmp_path
 ):
     asked = Asked(source=f"timm/{name}", weights=False, size=(side, side), calibration=few_pictures)
+    if name.startswith("vit"):
+        (tmp_path / "vit.py").write_text(VIT)
+        asked = replace(asked, source=f"{tmp_path / 'vit.py'}:vit", weights=True)
     result = export_command(
         asked, tmp_path / "x.edgecl", formats=list(USUAL), recipe="plain", gate=OPEN
     )

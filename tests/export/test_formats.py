@@ -198,3 +198,9 @@ def test_the_parity_vectors_hold_what_every_file_gave(exported):
     for spec in bundle.manifest.encoders:
         encoder = open_encoder(bundle, runtime=spec.runtime, precision=spec.precision, threads=1)
         np.testing.assert_array_equal(parity.deployed[spec.member], encoder.encode(parity.inputs))
+
+
+def test_the_frontier_is_drawn_where_it_is_asked_for(export_tiny, tmp_path):
+    picture = tmp_path / "frontier.png"
+    export_tiny(tmp_path / "x.edgecl", formats=["onnx-int8"], frontier=picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")

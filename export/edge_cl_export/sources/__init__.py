@@ -83,7 +83,7 @@ def open_source(
     raise InputError(
         f"no backbone is called {text!r}",
         hint=f"names: {', '.join(NAMES)}, timm/NAME, torchvision/NAME, hf/ORG/NAME; "
-        "anything else: --model FILE.py:FACTORY",
+        "anything else: FILE.py:FACTORY",
     )
 
 
@@ -98,6 +98,6 @@ def load_named(name: str) -> Backbone:
     if name not in NAMES:
         raise InputError(
             f"no backbone is called {name!r}",
-            hint=f"names: {', '.join(NAMES)}; anything else: --model FILE.py:FACTORY",
+            hint=f"names: {', '.join(NAMES)}; anything else: FILE.py:FACTORY",
         )
     return open_source(name)

@@ -23,7 +23,7 @@ class Backbone:
     Attributes
     ----------
     module : float32 (n, 3, h, w), normalised, in; (n, c, h', w') or (n, d) out.
-    command : what a user typed to name it; it goes into the model card.
+    typed : what a user types to name it.
     pooling : a sentence on how (n, d) comes about where `module` gives it; empty for feature maps.
     own : the preprocessing that the network's library defines, None where it defines none.
     """
@@ -34,6 +34,6 @@ class Backbone:
     description: str
     licence: str
     source: str
-    command: str
+    typed: str
     pooling: str = ""
     own: OwnPreprocessing | None = None

@@ -66,5 +66,5 @@ def efficientnet_lite(
         description=f"{title} without its classifier, {origin}, 1280 features",
         licence="Apache-2.0",
         source=f"PyPI {held} {version(held)}",
-        command=name,
+        typed=name,
     )

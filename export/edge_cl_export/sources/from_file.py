@@ -61,7 +61,7 @@ def load_factory(
         description=f"{type(module).__name__} from {path.name}:{factory}",
         licence="unknown",
         source=f"{path.name}:{factory}",
-        command=f"--model {path.name}:{factory}",
+        typed=f"{path.name}:{factory}",
     )
 
 

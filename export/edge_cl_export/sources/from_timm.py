@@ -94,7 +94,7 @@ def from_timm(
         f"{_width(network)} features",
         licence=_licence(cfg, weights),
         source=f"timm {timm.__version__}, {arch}{tag if weights else ''}{hub}",
-        command=f"timm/{name}",
+        typed=f"timm/{name}",
         pooling=pooling,
         own=_own(timm, data),
     )

@@ -71,7 +71,7 @@ def from_torchvision(
         description=f"{used} of torchvision without its classifier, {origin}",
         licence=_licence(chosen) if weights else "BSD-3-Clause",
         source=f"torchvision {release}, {used}",
-        command=f"torchvision/{name}",
+        typed=f"torchvision/{name}",
         pooling=f"the features are what {arch} gives its last layer, {removed}",
         own=_own(transform) if size is None else None,
     )

