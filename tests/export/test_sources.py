@@ -44,7 +44,7 @@ def test_efficientnet_lite_has_its_own_input_size(name, side):
     assert backbone.preparation.size == (side, side)
     assert backbone.preparation.uint8_step == (1 / 128, 127)
     assert run(backbone, 1).shape == (1, 1280, -(-side // 32), -(-side // 32))
-    assert backbone.command == name and backbone.licence == "Apache-2.0"
+    assert backbone.typed == name and backbone.licence == "Apache-2.0"
 
 
 def test_trained_weights_are_loaded_and_random_ones_follow_the_seed():
