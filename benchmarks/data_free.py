@@ -26,7 +26,7 @@ from edge_cl_export import demo_pictures, load_named
 from edge_cl_export.calibration import Pictures
 from edge_cl_export.distil import COUNT, distil
 from edge_cl_export.embedding import Embedding, embed
-from edge_cl_export.fidelity import Fidelity
+from edge_cl_export.fidelity import Fidelity, Reference
 from edge_cl_export.judge import Judge
 from edge_cl_export.photo_noise import PHOTO_MEAN, PHOTO_STD, photo_noise
 from edge_cl_export.preparation import Preparation
@@ -86,7 +86,9 @@ def judge_of(embedding: Embedding, preparation: Preparation, folder: Path, most:
     asked = _arrays("fashion", np.repeat(grey[..., None], 3, axis=3))
     batches = list(asked.batches(preparation.spec, 8))
     reference = np.concatenate([embed(embedding, batch) for batch in batches])
-    return Judge(np.concatenate(batches), reference, labels, None, embedding_spec(reference))
+    grid = embedding_spec(reference)
+    known = Reference(reference, labels, embedding=grid)
+    return Judge(np.concatenate(batches), reference, known, grid)
 
 
 def _arrays(name: str, images: U8) -> Pictures:

@@ -32,7 +32,7 @@ from edge_cl_export.group_split import split_by_group
 
 __all__ = ["Pictures", "Split", "demo_pictures", "open_pictures"]
 
-CALIBRATION, VALIDATION = 128, 512  # at most so many pictures
+CALIBRATION, VALIDATION = 128, 1024  # at most so many pictures
 FEWEST = 8
 
 

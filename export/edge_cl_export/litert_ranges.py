@@ -3,6 +3,9 @@
 The float model runs with every tensor kept; one pass counts the values of each (`histogram`),
 and `quantizer_ranges` puts what was chosen (`clipping`) into the form that ai-edge-quantizer
 takes in place of what its own calibrator would have measured: minimum and maximum.
+
+Before a max pooling the converter may pad with -inf. That is no value of the network, and is not
+counted: as an integer it becomes the lowest of the range, below which nothing is.
 """
 
 from __future__ import annotations
@@ -15,10 +18,13 @@ import numpy as np
 from edge_cl.arrays import F32, U8
 from edge_cl.errors import MissingExtraError
 from edge_cl_export.clipping import Range
+from edge_cl_export.flatbuffer import constant, kind_of, name_of, read_flat
 from edge_cl_export.histogram import Histogram
 from edge_cl_export.quiet import quiet
 
 __all__ = ["quantizer_ranges", "watch_litert"]
+
+_ENDLESS = 3e38  # the lowest float32 stands for -inf as well
 
 
 def watch_litert(
@@ -41,7 +47,7 @@ def watch_litert(
     ExportError : an activation is not finite.
     """
     interpreter = _interpreter(model)
-    computed = _computed(model)
+    computed, padded = _computed(model)
     # Tensors without a value, such as those of a subgraph, have no float content to count.
     watched = [
         (detail["name"], detail["index"])
@@ -57,6 +63,8 @@ def watch_litert(
             interpreter.invoke()
             for name, index in watched:
                 values: F32 = interpreter.get_tensor(index)
+                if name in padded:
+                    values = values[~(np.abs(values) > _ENDLESS)]  # a NaN stays, and is refused
                 histograms[name].add(values, f"tensor {name}")
         done += len(batch)
         if progress is not None and pictures:
@@ -85,9 +93,16 @@ def _interpreter(model: bytes) -> Any:
     return interpreter
 
 
-def _computed(model: bytes) -> set[str]:
-    """Return the names of the tensors of the main graph that operators give."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    graph = schema.ModelT.InitFromPackedBuf(model, 0).subgraphs[0]
-    return {graph.tensors[index].name.decode() for op in graph.operators for index in op.outputs}
+def _computed(model: bytes) -> tuple[set[str], set[str]]:
+    """Return the names of the tensors that operators give, and of those padded with infinity."""
+    flat = read_flat(model)
+    graph = flat.subgraphs[0]
+    computed, padded = set(), set()
+    for operator in graph.operators:
+        names = {name_of(graph.tensors[index]) for index in operator.outputs}
+        computed |= names
+        if kind_of(flat, operator) == "PADV2":
+            padding = constant(flat, operator.inputs[2])
+            if padding is not None and np.abs(padding).max() > _ENDLESS:
+                padded |= names
+    return computed, padded

@@ -123,7 +123,7 @@ def export(
         misses={f.spec.member: f.misses for f in files if f.misses},
         latency=timed,
         skipped=tuple(skipped),
-        notes=network.notes,
+        notes=(*network.notes, *_reasons(wanted)),
         calibration_pictures=len(material.calibration),
         seconds=round(time.monotonic() - started, 2),
     )
@@ -139,6 +139,12 @@ def _made(
         if wanted.optional:
             return error
         raise
+
+
+def _reasons(wanted: Wanted) -> tuple[str, ...]:
+    """Say why the board wants what was made."""
+    choices = () if wanted.target is None else wanted.target.choices
+    return tuple(f"{c.format}: {c.why}" for c in choices if c.format in wanted.formats)
 
 
 def _draw(workshop: TracedWorkshop, files: list[EncoderFile], path: Path) -> None:

@@ -6,7 +6,11 @@ loads. What is *not* quantised decides the speed and the quality as much as what
 - the normalisation in front: where (x - mean) / std is one step a pixel, the raw pixel
   already *is* the quantised input, with scale 1/std and zero point mean. The float chain and
   the quantiser behind it are then replaced by one transpose of bytes: exact, and free;
-- the pooling at the end stays in float, so the embedding keeps more than 8 bits.
+- the pooling at the end stays in float, so the embedding keeps more than 8 bits;
+- what mixes activations in a transformer stays in float, see `integer_stretches`. (Between two
+  8-bit products of activations, ONNX Runtime also computes the softmax in 8 bits: a ViT's
+  cosine falls from .99 to .45, and the file itself does not say so);
+- what a matrix product gives is not quantised by itself: its bias is added first.
 
 Types: U8S8 is what fuses on x86 (S8S8 leaves float convolutions there); on ARM both fuse. On
 x86 without VNNI, ONNX Runtime's U8S8 kernels can saturate sums of two products: such a machine
@@ -24,10 +28,12 @@ from collections.abc import Mapping, Set
 
 import numpy as np
 import onnx
+from onnx.reference import ReferenceEvaluator
 
 from edge_cl.errors import ExportError, MissingExtraError
 from edge_cl_export.clipping import Range
 from edge_cl_export.integer_share import ONNX_WEIGHTED, require_integer
+from edge_cl_export.integer_stretches import Operator, Role, left_in_float
 from edge_cl_export.quiet import quiet
 from edge_cl_export.recipe import Recipe
 
@@ -37,6 +43,11 @@ _ACTIVATIONS = {"Clip", "LeakyRelu", "Relu"}
 _OTHERS = {
     "Add", "AveragePool", "Concat", "GlobalAveragePool", "MaxPool", "Mul", "Sigmoid",
 }  # fmt: skip
+_MOVES = {
+    "DepthToSpace", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice", "SpaceToDepth",
+    "Split", "Squeeze", "Transpose", "Unsqueeze",
+}  # fmt: skip  # what passes integers on
+_WHOLE = 0.01  # of a pixel step
 
 
 def quantize_onnx(
@@ -62,12 +73,10 @@ def quantize_onnx(
     """
     if not any(node.op_type in ONNX_WEIGHTED for node in model.graph.node):
         raise ExportError("the network has no convolution and no matrix product to quantise")
-    head, tail = outside(model.graph)
-    excluded = [n.name for n in head]
-    excluded += [n.name for n in tail if n.op_type not in _ACTIVATIONS]
-    excluded += _in_float(model.graph, float_layers)
-    normal = _border(model.graph, head)
-    if uint8_step is None or recipe.types != "u8s8" or normal is None:
+    head, _ = outside(model.graph)
+    excluded = left_in_float(_operators(model.graph, float_layers))
+    normal = _border(model.graph, head) if recipe.types == "u8s8" and uint8_step else None
+    if uint8_step is None or normal is None or not _is_normal(model, head, normal, *uint8_step):
         quantized = _quantize(model, ranges, recipe, excluded)
     else:
         scale, zero = uint8_step
@@ -105,7 +114,10 @@ def _quantize(
                 nodes_to_quantize=[],
                 nodes_to_exclude=excluded,
                 op_types_to_quantize=sorted(ONNX_WEIGHTED | _ACTIVATIONS | _OTHERS),
-                extra_options={"ActivationSymmetric": recipe.types == "s8s8"},
+                extra_options={
+                    "ActivationSymmetric": recipe.types == "s8s8",
+                    "OpTypesToExcludeOutputQuantization": ["MatMul"],
+                },
             )
             quantizer.quantize_model()
             quantizer.model.topological_sort()
@@ -138,18 +150,24 @@ def outside(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], list[onnx.Nod
     return head, tail
 
 
-def _in_float(graph: onnx.GraphProto, layers: Set[str]) -> list[str]:
-    """Return the names of `layers` and of the activations that they alone feed.
+def _operators(graph: onnx.GraphProto, float_layers: Set[str]) -> list[Operator]:
+    """Return the nodes of `graph` as `left_in_float` takes them."""
+    constants = {tensor.name for tensor in graph.initializer}
 
-    Between a layer in float and its activation there is nothing to quantise: the range before
-    a clip is wider than the one behind it.
-    """
-    made = {name for node in graph.node if node.name in layers for name in node.output}
-    return [
-        node.name
-        for node in graph.node
-        if node.name in layers or (node.op_type in _ACTIVATIONS and node.input[0] in made)
-    ]
+    def role(node: onnx.NodeProto) -> Role:
+        if node.op_type in ONNX_WEIGHTED and node.input[1] in constants:
+            return "float layer" if node.name in float_layers else "layer"
+        if node.op_type in _ACTIVATIONS:
+            return "activation"
+        return "between" if node.op_type in _OTHERS | _MOVES else "float"
+
+    found = []
+    for node in graph.node:
+        reads = tuple(name for name in node.input if name and name not in constants)
+        if not reads and node.op_type in {"Constant", *_MOVES}:
+            constants.update(node.output)
+        found.append(Operator(node.name, role(node), reads, tuple(node.output)))
+    return found
 
 
 def _border(graph: onnx.GraphProto, head: list[onnx.NodeProto]) -> str | None:
@@ -159,6 +177,31 @@ def _border(graph: onnx.GraphProto, head: list[onnx.NodeProto]) -> str | None:
     used = {name for node in graph.node if node.name not in names for name in node.input}
     leaving = made & used
     return leaving.pop() if len(leaving) == 1 else None
+
+
+def _is_normal(
+    model: onnx.ModelProto, head: list[onnx.NodeProto], normal: str, scale: float, zero: int
+) -> bool:
+    """Say whether `normal` is scale · (pixel - zero) in planes: a network may do more of its own.
+
+    Found out on a picture of noise.
+    """
+    graph = model.graph
+    used = {name for node in head for name in node.input}
+    output = onnx.helper.make_tensor_value_info(normal, onnx.TensorProto.FLOAT, None)
+    constants = [tensor for tensor in graph.initializer if tensor.name in used]
+    part = onnx.helper.make_graph(head, "head", graph.input, [output], initializer=constants)
+    front = onnx.helper.make_model(
+        part, opset_imports=model.opset_import, ir_version=model.ir_version
+    )
+    sides = [side.dim_value or 1 for side in graph.input[0].type.tensor_type.shape.dim]
+    picture = np.random.default_rng(0).integers(0, 256, sides, dtype=np.uint8)
+    feed = {graph.input[0].name: picture}
+    found = np.asarray(ReferenceEvaluator(front).run([normal], feed)[0])
+    expected = scale * (picture.astype(np.float32) - zero).transpose(0, 3, 1, 2)
+    return found.shape == expected.shape and bool(
+        np.allclose(found, expected, rtol=0, atol=_WHOLE * scale)
+    )
 
 
 def _feed_pixels(model: onnx.ModelProto, head: list[onnx.NodeProto], normal: str) -> None:

@@ -19,7 +19,7 @@ class Steps:
 
     def __init__(self, progress: Progress | None, expected: int) -> None:
         self._progress = progress
-        self._left = max(expected, 1)
+        self._left = max(expected, 4)
         self._share = 0.0
 
     def __call__(self, what: str) -> None:
@@ -27,7 +27,7 @@ class Steps:
         if self._progress is not None:
             self._progress(what, self._share)
         self._share += (1.0 - self._share) / (self._left + 1)
-        self._left = max(self._left - 1, 1)
+        self._left = max(self._left - 1, 4)
 
     def part(self, what: str) -> Progress:
         """Return what a long step of its own tells its progress to."""

@@ -99,3 +99,23 @@ def make_number():
 
 def make_broken():
     raise KeyError("weights.pth")
+
+
+class ClosedGate(nn.Module):
+    """Edges of four directions, of which only what is steeper than a threshold passes."""
+
+    def __init__(self, threshold=0.5):
+        super().__init__()
+        self.edges = nn.Conv2d(3, 4, 2, bias=False)
+        right, down = torch.tensor([[-1.0, 1], [-1, 1]]) / 6, torch.tensor([[-1.0, -1], [1, 1]]) / 6
+        four = torch.stack([right, -right, down, -down])
+        self.edges.weight.data = four[:, None].repeat(1, 3, 1, 1)
+        self.norm = nn.BatchNorm2d(4)
+        self.norm.bias.data.fill_(-threshold)
+
+    def forward(self, x):
+        return torch.relu(self.norm(self.edges(x)))
+
+
+def make_closed_gate():
+    return ClosedGate()

@@ -8,7 +8,8 @@ was judged, not one trained again on all.
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import nn
 from edge_cl.arrays import F32, I64
 from edge_cl.errors import ExportError, FidelityError, InputError
 from edge_cl_export.adapt.film import Film
-from edge_cl_export.adapt.first_session import Trained, train
+from edge_cl_export.adapt.first_session import train
 from edge_cl_export.adapt.gain import Gain, gain
 from edge_cl_export.adapt.repeatable import repeatable
 from edge_cl_export.adapt.sessions import Sides, sides
@@ -31,8 +32,8 @@ __all__ = ["EPOCHS", "Adapted", "Mode", "adapt"]
 
 Mode = Literal["film", "body"]
 
-EPOCHS = 12
-RATES: dict[str, float] = {"film": 2e-3, "body": 1e-4}
+EPOCHS = 8
+RATES: dict[str, float] = {"film": 5e-3, "body": 3e-4}  # of Adam, at the start
 FEATURES = 16  # pictures at a time
 BEFORE, AFTER = 0.1, 0.9  # shares of the time at which the training begins and ends
 
@@ -62,6 +63,7 @@ def adapt(
     *,
     mode: str = "film",
     epochs: int = EPOCHS,
+    rate: float | None = None,
     seed: int = 0,
     minutes: float | None = None,
     progress: Progress | None = None,
@@ -74,6 +76,7 @@ def adapt(
     pictures : with classes and groups: sessions or clips.
     mode : "film", a scale and a shift a channel, merged; "body", every weight.
     epochs : at most.
+    rate : of learning, at the start; None: `RATES`.
     seed : the same gives the same weights on the same machine, without `minutes`.
     minutes : of training: no epoch begins that would end later, but for the first.
 
@@ -87,66 +90,104 @@ def adapt(
         raise InputError(f"expected to adapt by film or body, got {mode!r}")
     if epochs < 1:
         raise InputError(f"expected one epoch or more, got {epochs}")
+    if rate is not None and not 0.0 < rate < math.inf:
+        raise InputError(f"expected a rate > 0, got {rate}")
     if minutes is not None and not minutes > 0.0:
         raise InputError(f"expected minutes > 0, got {minutes}")
+    rate = RATES[mode] if rate is None else rate
     labels, groups = _known(pictures)
-    judging = _parted(labels, groups, seed)
-    kept = judging.kept
-    stopping = sides(labels[kept], groups[kept], seed + 1)
-    trained_on = kept if stopping is None else kept[stopping.kept]
-    asked = None if stopping is None else kept[stopping.held_out]
+    plan = _Plan.of(labels, groups, seed)
 
-    network = copy.deepcopy(module).eval().requires_grad_(False)
+    network = module.eval().requires_grad_(False)
+    # The layout of pictures: twice as fast here, of no matter for what comes out
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     before = _features(network, preparation, pictures, (0.0, BEFORE), progress)
     with repeatable(seed):
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        film = Film(network, _example(preparation)) if mode == "film" else None
+        film = Film(network, torch.zeros((1, 3, *preparation.size))) if mode == "film" else None
         parameters = _moving(network, film)
-        classes, y = np.unique(labels[trained_on], return_inverse=True)
-        shown = _labelled(pictures.pick(trained_on), y)
-        watched = None
-        if asked is not None:
-            watched = _labelled(pictures.pick(asked), np.searchsorted(classes, labels[asked]))
         trained = train(
-            Embedding(network, preparation).eval(), parameters, shown, before[trained_on], watched,
-            spec=preparation.spec, rate=RATES[mode], epochs=epochs, seed=seed, minutes=minutes,
+            Embedding(network, preparation).eval(),
+            parameters,
+            _labelled(pictures, plan.trained, plan.classes),
+            before[plan.trained],
+            _labelled(pictures, plan.stopping, plan.classes) if len(plan.stopping) else None,
+            spec=preparation.spec,
+            rate=rate,
+            epochs=epochs,
+            seed=seed,
+            minutes=minutes,
             progress=_part(progress, BEFORE, AFTER),
-        )  # fmt: skip
-        about = {
-            "mode": mode,
-            "seed": seed,
-            "numbers_trained": sum(parameter.numel() for parameter in parameters),
-            "classes": len(np.unique(labels)),
-            "training": _training(trained, groups, trained_on, asked),
-            "judged": {"sessions": _count(groups, judging.held_out), "held_out": "group"},
-        }
+        )
         if film is not None:
-            about["layers"] = len(film.layers)
             film.merge()
     network.requires_grad_(False)
-    network = network.to(memory_format=torch.contiguous_format)
+    hint = "export without --adapt, or take pictures of more sessions"
     if trained.kept == 0:
         raise FidelityError(
             f"adapting by {mode} gained nothing: on a session that it did not train on, the "
             "network was best as it came",
-            hint="export without --adapt, or take pictures of more sessions",
+            hint=hint,
         )
     after = _features(network, preparation, pictures, (AFTER, 1.0), progress)
-    found = gain(before, after, labels, judging)
-    sessions = _count(groups, judging.held_out)
+    found = gain(before, after, labels, plan.judging)
+    sessions = plan.sessions(groups)["judging"]
     where = f"{found.asked} pictures of {sessions} unseen session{'s' * (sessions > 1)}"
     if found.lost:
-        raise FidelityError(
-            f"adapting by {mode} lost: of {where}, {found}",
-            hint="export without --adapt, or take pictures of more sessions",
-        )
+        raise FidelityError(f"adapting by {mode} lost: of {where}, {found}", hint=hint)
     how = "a scale and a shift a channel" if mode == "film" else "every weight"
     return Adapted(
-        module=network,
+        module=network.to(memory_format=torch.contiguous_format),
         gain=found,
-        report={**about, **found.report},
+        report={
+            "mode": mode,
+            "seed": seed,
+            "rate": rate,
+            "numbers_trained": sum(parameter.numel() for parameter in parameters),
+            "classes": len(plan.classes),
+            "sessions": plan.sessions(groups),
+            "pictures": {"training": len(plan.trained), "stopping": len(plan.stopping)},
+            "training": {**asdict(trained), "losses": [round(x, 4) for x in trained.losses]},
+            **found.report,
+        },
         sentence=f"the network was adapted once, by {how}; of {where}, {found}",
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """Which pictures do what: indices, of which no two share a group.
+
+    stopping : none where there are too few sessions.
+    classes : of the pictures trained on, ascending.
+    """
+
+    judging: Sides
+    trained: I64
+    stopping: I64
+    classes: I64
+
+    @classmethod
+    def of(cls, labels: I64, groups: I64, seed: int) -> _Plan:
+        judging = sides(labels, groups, seed)
+        if judging is None:
+            raise InputError(
+                "adapting needs two classes that are each in two or more sessions",
+                hint="take some pictures of every class again, another day or elsewhere",
+            )
+        kept = judging.kept
+        inner = sides(labels[kept], groups[kept], seed + 1)
+        trained = kept if inner is None else kept[inner.kept]
+        stopping = kept[:0] if inner is None else kept[inner.held_out]
+        classes = np.unique(labels[trained])
+        return cls(judging=judging, trained=trained, stopping=stopping, classes=classes)
+
+    def sessions(self, groups: I64) -> dict[str, int]:
+        rows = {
+            "training": self.trained,
+            "stopping": self.stopping,
+            "judging": self.judging.held_out,
+        }
+        return {what: len(np.unique(groups[which])) for what, which in rows.items()}
 
 
 def _known(pictures: Pictures) -> tuple[I64, I64]:
@@ -164,16 +205,6 @@ def _known(pictures: Pictures) -> tuple[I64, I64]:
     return labels, groups
 
 
-def _parted(labels: I64, groups: I64, seed: int) -> Sides:
-    parted = sides(labels, groups, seed)
-    if parted is None:
-        raise InputError(
-            "adapting needs two classes that are each in two or more sessions",
-            hint="take some pictures of every class again, another day or elsewhere",
-        )
-    return parted
-
-
 def _features(
     module: nn.Module,
     preparation: Preparation,
@@ -184,11 +215,14 @@ def _features(
     """Return features (n, d) of all pictures."""
     embedding = Embedding(module, preparation).eval()
     told, found, done = _part(progress, *span), [], 0
+    what = "features before adapting" if span[0] == 0.0 else "features after adapting"
+    if told is not None:
+        told(what, 0.0)
     for batch in pictures.batches(preparation.spec, FEATURES):
-        if told is not None:
-            told("features before adapting" if span[0] == 0.0 else "judging", done / len(pictures))
         found.append(embed(embedding, batch))
         done += len(batch)
+        if told is not None:
+            told(what, done / len(pictures))
     return np.concatenate(found)
 
 
@@ -205,26 +239,11 @@ def _moving(network: nn.Module, film: Film | None) -> list[nn.Parameter]:
     return parameters
 
 
-def _example(preparation: Preparation) -> torch.Tensor:
-    return torch.zeros((1, 3, *preparation.size))
-
-
-def _labelled(pictures: Pictures, labels: I64) -> Pictures:
-    return Pictures(pictures.names, labels.astype(np.int64), pictures.read, pictures.groups)
-
-
-def _training(
-    trained: Trained, groups: I64, trained_on: I64, asked: I64 | None
-) -> dict[str, object]:
-    said = asdict(trained)
-    said["losses"] = [round(loss, 4) for loss in trained.losses]
-    said["pictures"], said["sessions"] = len(trained_on), _count(groups, trained_on)
-    said["stopped_by_pictures"] = 0 if asked is None else len(asked)
-    return said
-
-
-def _count(groups: I64, rows: I64) -> int:
-    return len(np.unique(groups[rows]))
+def _labelled(pictures: Pictures, rows: I64, classes: I64) -> Pictures:
+    """Return some pictures, labelled 0, 1, ... by their place in `classes`."""
+    chosen = pictures.pick(rows)
+    labels = np.searchsorted(classes, np.asarray(chosen.labels)).astype(np.int64)
+    return replace(chosen, labels=labels)
 
 
 def _part(progress: Progress | None, start: float, end: float) -> Progress | None:

@@ -96,8 +96,8 @@ def _insert(layer: nn.Module) -> tuple[nn.Parameter, nn.Parameter]:
     shape = _bias_shape(layer)
     for name, value in (("weight", 1.0), ("bias", 0.0)):
         own = layer._parameters[name]
-        # A copy: merging writes into the tensor, which another layer may share
-        given = torch.full(shape, value) if own is None else own.detach().clone()
+        # A parameter of its own: another layer may share the one that is there
+        given = torch.full(shape, value) if own is None else own.detach()
         setattr(layer, name, nn.Parameter(given, requires_grad=False))
     gamma, beta = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
     parametrize.register_parametrization(layer, "weight", _Scaled(gamma))

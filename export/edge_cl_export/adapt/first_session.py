@@ -188,7 +188,7 @@ class _Run:
             raise ExportError(f"the network cannot be adapted: {first_line(error)}") from error
         self._adam.step()
         self._rate.step()
-        return float(loss)
+        return float(loss.detach())
 
 
 def _labels(pictures: Pictures) -> Tensor:
