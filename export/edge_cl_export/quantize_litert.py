@@ -71,6 +71,12 @@ def quantize_litert(
         in_float = left_in_float(_operators(flat, float_layers))
         quantized = _quantize(model, ranges, in_float, ends=False)
     else:
+        if any(_joins_a_constant(flat, operator) for operator in flat.subgraphs[0].operators):
+            raise ExportError(
+                "full-integer LiteRT: the operator CONCATENATION with a constant, as a class "
+                "token, has no integer form here",
+                hint="export litert-int8, or take a network without a class token",
+            )
         pixels = pixel_input(model)
         ranges = {**ranges, pixels.name: pixels.range}
         quantized = _quantize(pixels.model, ranges, [], ends=True)
@@ -121,6 +127,12 @@ def _quantize(
         ) from error
 
 
+def _joins_a_constant(flat: Any, operator: Any) -> bool:
+    """Say whether an operator is a concatenation with a constant, which the quantiser refuses."""
+    parts = [constant(flat, index) for index in operator.inputs]
+    return kind_of(flat, operator) == "CONCATENATION" and any(p is not None for p in parts)
+
+
 def _operators(flat: Any, float_layers: Set[str]) -> list[Operator]:
     """Return the operators of a graph as `left_in_float` takes them."""
     graph = flat.subgraphs[0]
@@ -131,7 +143,8 @@ def _operators(flat: Any, float_layers: Set[str]) -> list[Operator]:
             return "float layer" if name in float_layers else "layer"
         if kind in _ACTIVATIONS:
             return "activation"
-        return "float" if kind in _FLOAT else "between"
+        in_float = kind in _FLOAT or _joins_a_constant(flat, operator)
+        return "float" if in_float else "between"
 
     found = []
     for operator in graph.operators:

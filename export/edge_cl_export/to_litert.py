@@ -71,7 +71,7 @@ def _padded_with_zeros(graph: fx.GraphModule) -> fx.GraphModule:
 
 
 def _pooling(
-    x: Any, kernel: Any, stride: Any = (), padding: Any = (0,), dilation: Any = (1,), ceil: Any = 0
+    x: Any, kernel: Any, stride: Any = (), padding: Any = (0, 0), dilation: Any = (1, 1), ceil: Any = 0
 ) -> tuple[Any, ...]:
     """Return the arguments of an aten.max_pool2d with those that it leaves out."""
     return x, kernel, stride, padding, dilation, ceil

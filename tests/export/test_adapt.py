@@ -19,9 +19,10 @@ from torch import nn
 from edge_cl.errors import ExportError, FidelityError, InputError
 from edge_cl_export.adapt import adapt, gain, sides
 from edge_cl_export.adapt.film import Film
+from edge_cl_export.adapt.first_session import train
 from edge_cl_export.adapt.repeatable import repeatable
 from edge_cl_export.calibration import Pictures
-from edge_cl_export.embedding import Embedding
+from edge_cl_export.embedding import Embedding, embed
 from edge_cl_export.preparation import Preparation
 
 PREPARATION = Preparation(size=(32, 32), **PIXELS)
@@ -330,6 +331,23 @@ def test_what_was_lost_on_unseen_sessions_is_refused():
     labels[judging] = (labels[judging] + 1) % CLASSES
     with pytest.raises(FidelityError, match=r"lost: of 60 pictures of 1 unseen session, .*-\d"):
         learned("film", replace(pictures, labels=labels))
+
+
+def test_the_weights_of_the_best_epoch_come_back():
+    """The session that is asked has its classes renamed: the longer it learns, the worse."""
+    pictures, network = stripes(8), ClosedGate().eval()
+    renamed = replace(pictures, labels=(pictures.labels + 1) % CLASSES)
+    embedding = Embedding(network, PREPARATION)
+    batches = pictures.batches(PREPARATION.spec, 96)
+    features = np.concatenate([embed(embedding, batch) for batch in batches])
+    told = []
+    done = train(
+        embedding, [network.norm.bias], pictures, features, renamed, spec=PREPARATION.spec,
+        rate=2e-2, epochs=9, seed=0,
+        progress=lambda *_: told.append(network.norm.bias.tolist()),
+    )  # fmt: skip
+    assert (done.kept, done.ended) == (0, "no better") and min(done.losses) == done.losses[0]
+    assert told[-1] != told[0] == network.norm.bias.tolist()
 
 
 def two_sessions():

@@ -132,3 +132,31 @@ def test_a_weight_beyond_float16_is_named(float_onnx):
     tensor.CopyFrom(numpy_helper.from_array(values, name))
     with pytest.raises(ExportError, match="7e"):
         half_onnx(large)
+
+
+@pytest.mark.parametrize("projected", [False, True])
+def test_embeddings_have_length_one_where_their_squares_have_no_float16(projected):
+    """Features of length 1,000: their squares are beyond 65,504."""
+    from edge_cl_export import load_factory
+    from edge_cl_export.embedding import Embedding, embed
+    from edge_cl_export.half_precision import half_onnx
+    from edge_cl_export.projection import fit
+    from edge_cl_export.to_onnx import to_onnx
+    from edge_cl_export.trace import trace
+
+    backbone = load_factory(f"{NET}:make", size=(32, 32), mean=(127.0,) * 3, std=(128.0,) * 3)
+    pictures, _ = blobs(16, seed=2, size=32)
+    small = embed(Embedding(backbone.module, backbone.preparation).eval(), pictures)
+    gain = 1000.0 / np.linalg.norm(small, axis=1).mean()
+    last = backbone.module[5]
+    last.weight.data *= gain
+    last.bias.data *= gain
+    features = embed(Embedding(backbone.module, backbone.preparation).eval(), pictures)
+    assert (features**2).sum(1).min() > 65504
+    axes = fit(features, 4) if projected else None
+    module = Embedding(backbone.module, backbone.preparation, l2=True, projection=axes).eval()
+    traced = trace(module, (32, 32))
+    made = half_onnx(to_onnx(traced.graph, traced))
+    found = OnnxRunner(made.SerializeToString(), spec("a.onnx"), 1).run(pictures)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found, embed(module, pictures), rtol=0, atol=0.01)

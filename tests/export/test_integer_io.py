@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from export_samples import NET, PIXELS, blobs
 
 from edge_cl.bundle import EncoderSpec
@@ -39,7 +40,7 @@ def batches():
 class Network:
     """A tiny network, traced, its float files and what torch makes of some pictures."""
 
-    def __init__(self, factory, mean, std):
+    def __init__(self, factory, mean, std, wrapped=lambda module: module, **embedding):
         from edge_cl_export import load_factory
         from edge_cl_export.embedding import Embedding, embed
         from edge_cl_export.second_moments import weighted_layers
@@ -48,7 +49,7 @@ class Network:
         from edge_cl_export.trace import trace
 
         backbone = load_factory(f"{NET}:{factory}", size=(32, 32), mean=mean, std=std)
-        module = Embedding(backbone.module, backbone.preparation).eval()
+        module = Embedding(wrapped(backbone.module), backbone.preparation, **embedding).eval()
         self.traced = trace(module, (32, 32))
         self.graph = self.traced.graph
         self.layers = [node.name for node, _ in weighted_layers(self.graph)]
@@ -295,3 +296,140 @@ def test_ranges_that_were_measured_elsewhere_are_taken(shared):
         name: (10 * low, 10 * high) for name, (low, high) in chosen_ranges(seen, "minmax").items()
     }
     assert quantize_litert(shared.litert, wide) != same
+
+
+# -- what stays in float -----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def projected():
+    """A network with a projection and embeddings of length one."""
+    from edge_cl_export.projection import fit
+
+    axes = fit(np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32), 6)
+    return Network("make", *SHARED, l2=True, projection=axes)
+
+
+@pytest.mark.parametrize("format_", ["u8s8", "s8s8", "litert"])
+def test_pooling_projection_and_length_stay_float(projected, format_):
+    import onnx
+
+    from edge_cl_export.graph_order import in_litert, in_onnx
+    from edge_cl_export.integer_share import integer_share
+    from edge_cl_export.quantize_litert import quantize_litert
+
+    kept = [projected.traced.projection]
+    if format_ == "litert":
+        names = in_litert(projected.graph, projected.litert, kept)
+        made = quantize_litert(projected.litert, batches, float_layers=names)
+        runner = LiteRTRunner(made, spec("a.tflite"), 1)
+        listed = operators(made)
+        pooling = next(k for k, (kind, _) in enumerate(listed) if kind == "MEAN")
+        assert not set().union(*(types for _, types in listed[pooling:])) & {"INT8", "UINT8"}
+    else:
+        names = in_onnx(projected.graph, projected.onnx, kept)
+        made = quantized_onnx(projected, format_, float_layers=names)
+        runner = OnnxRunner(made, spec("a.onnx"), 1)
+        kinds = [node.op_type for node in onnx.load_from_string(made).graph.node]
+        assert not {"QuantizeLinear", "DequantizeLinear"} & set(kinds[kinds.index("ReduceMean") :])
+    assert integer_share(made).floating == tuple(names)
+    found = runner.run(pictures())
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.0, rtol=0, atol=1e-5)
+    assert cosines(found, projected.expected).min() > 0.995
+
+
+class NormalisesAgain(torch.nn.Module):
+    """A network that was exported with a normalisation of its own."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, x):
+        return self.module((x - 0.3) * 1.7)
+
+
+def test_what_a_network_does_before_its_first_layer_is_not_lost():
+    import onnx
+
+    twice = Network("make", *SHARED, wrapped=NormalisesAgain)
+    made = quantized_onnx(twice)
+    found = OnnxRunner(made, spec("a.onnx"), 1).run(pictures())
+    assert cosines(found, twice.expected).min() > 0.998
+    kinds = [node.op_type for node in onnx.load_from_string(made).graph.node]
+    assert kinds.count("Cast") == 1 and kinds.count("Sub") == 2
+
+
+class Transformer(torch.nn.Module):
+    """Patches, a class token, a block of attention and a perceptron: what a ViT is made of."""
+
+    def __init__(self, _):
+        super().__init__()
+        torch.manual_seed(3)
+        self.patches = torch.nn.Conv2d(3, 32, 8, stride=8)
+        self.token = torch.nn.Parameter(torch.randn(1, 1, 32))
+        self.norms = torch.nn.ModuleList(torch.nn.LayerNorm(32) for _ in range(3))
+        self.qkv, self.out = torch.nn.Linear(32, 96), torch.nn.Linear(32, 32)
+        self.wide, self.back = torch.nn.Linear(32, 64), torch.nn.Linear(64, 32)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], dim=1)
+        qkv = self.qkv(self.norms[0](x)).reshape(x.shape[0], 17, 3, 2, 16).permute(2, 0, 3, 1, 4)
+        y = torch.nn.functional.scaled_dot_product_attention(*qkv.unbind(0))
+        x = x + self.out(y.transpose(1, 2).reshape(x.shape))
+        x = x + self.back(torch.nn.functional.gelu(self.wide(self.norms[1](x))))
+        return self.norms[2](x)
+
+
+@pytest.fixture(scope="module")
+def transformer():
+    return Network("make", *SHARED, wrapped=Transformer)
+
+
+@pytest.mark.parametrize("types", ["u8s8", "s8s8"])
+def test_the_layers_of_a_transformer_are_integer_and_its_attention_is_not(transformer, types):
+    from edge_cl_export.integer_share import integer_share
+
+    made = quantized_onnx(transformer, types)
+    assert integer_share(made).share == 1.0 and len(integer_share(made).integer) == 5
+    (kinds,) = onnx_operators_run(made, spec("a.onnx"), pictures(1)).values()
+    assert not [kind for kind in kinds if kind.startswith("QLinear") and kind != "QLinearConv"]
+    assert kinds["MatMulIntegerToFloat"] == 4 and kinds["Softmax"] == 1
+    found = OnnxRunner(made, spec("a.onnx"), 1).run(pictures())
+    assert cosines(found, transformer.expected).min() > 0.998
+
+
+def test_a_transformer_in_litert_too(transformer):
+    from edge_cl_export.integer_share import integer_share
+    from edge_cl_export.quantize_litert import quantize_litert
+
+    made = quantize_litert(transformer.litert, batches)
+    assert integer_share(made).share == 1.0 and len(integer_share(made).integer) == 5
+    attention = [types for kind, types in operators(made) if kind in ("BATCH_MATMUL", "SOFTMAX")]
+    assert len(attention) == 3 and set().union(*attention) == {"FLOAT32"}
+    found = LiteRTRunner(made, spec("a.tflite"), 1).run(pictures())
+    assert cosines(found, transformer.expected).min() > 0.998
+    with pytest.raises(ExportError, match="CONCATENATION with a constant"):
+        quantize_litert(transformer.litert, batches, integer_io=True)
+
+
+class Swishes(torch.nn.Module):
+    def __init__(self, module):
+        super().__init__()
+        self.module = module
+        torch.manual_seed(5)
+        self.behind = torch.nn.Conv2d(32, 8, 1)
+
+    def forward(self, x):
+        return self.behind(torch.nn.functional.hardswish(self.module(x)))
+
+
+def test_a_hard_swish_is_float_where_an_integer_one_would_leave_the_fast_kernels():
+    from edge_cl_export.quantize_litert import quantize_litert
+
+    network = Network("make", *SHARED, wrapped=Swishes)
+    made = quantize_litert(network.litert, batches)
+    assert "HARD_SWISH" in operators_run(made, spec("a.tflite"))["XNNPACK"]
+    found = LiteRTRunner(made, spec("a.tflite"), 1).run(pictures())
+    assert cosines(found, network.expected).min() > 0.998

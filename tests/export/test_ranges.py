@@ -400,3 +400,69 @@ def test_a_litert_model_is_measured_and_its_ranges_fit_the_quantiser(tiny, tmp_p
     for name, step in steps.items():
         a, b = min(ranges[name][0], 0.0), max(ranges[name][1], 0.0)
         assert step == pytest.approx((b - a) / 255, rel=1e-5), name
+
+
+# -- padding -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def padded():
+    """A `.tflite` that pads with -inf before a max pooling of values of either sign."""
+    import torch
+
+    from edge_cl_export.embedding import Embedding
+    from edge_cl_export.preparation import Preparation
+    from edge_cl_export.to_litert import to_litert
+    from edge_cl_export.trace import trace
+
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(3, 4, 3, stride=2)
+    with torch.no_grad():
+        conv.bias -= 2.0  # hardly a value is positive: padding with 0 would be seen
+    backbone = torch.nn.Sequential(conv, torch.nn.MaxPool2d(3, 2, 1), torch.nn.Conv2d(4, 8, 1))
+    module = Embedding(backbone, Preparation(size=(32, 32), **PIXELS)).eval()
+    return to_litert(trace(module, (32, 32)).graph, (32, 32))
+
+
+def test_padding_is_no_activation(padded):
+    from edge_cl_export.flatbuffer import constant, kind_of, name_of, read_flat
+
+    flat = read_flat(padded)
+    graph = flat.subgraphs[0]
+    (pad,) = [op for op in graph.operators if kind_of(flat, op) == "PADV2"]
+    assert np.isneginf(constant(flat, pad.inputs[2]))  # or there is nothing to test
+    seen = watch_litert(padded, [blobs(3, seed=2, size=32)[0]])
+    into, out = (seen[name_of(graph.tensors[i])] for i in (pad.inputs[0], pad.outputs[0]))
+    assert state(into) == state(out)
+
+
+@pytest.mark.parametrize("integer_io", [False, True])
+def test_what_was_padded_gives_the_same_features_in_integers(padded, integer_io):
+    from edge_cl.bundle import EncoderSpec
+    from edge_cl.encoders.litert_runner import LiteRTRunner
+    from edge_cl_export.quantize_litert import quantize_litert
+
+    pictures = blobs(6, seed=2, size=32)[0]
+    made = quantize_litert(padded, lambda: [pictures], integer_io=integer_io)
+    spec = EncoderSpec(
+        member="a.tflite", runtime="litert", precision="int8", recipe="", input_name="image",
+        output_name="embedding",
+    )  # fmt: skip
+    found, expected = (LiteRTRunner(m, spec, 1).run(pictures) for m in (made, padded))
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.02 * scale)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_an_activation_that_is_not_finite_is_still_an_error(padded, bad):
+    from edge_cl_export.flatbuffer import constant, kind_of, read_flat, write_flat
+
+    flat = read_flat(padded)
+    graph = flat.subgraphs[0]
+    conv = next(op for op in graph.operators if kind_of(flat, op) == "CONV_2D")
+    bias = constant(flat, conv.inputs[2]).copy()
+    bias[1] = bad
+    buffer = flat.buffers[graph.tensors[conv.inputs[2]].buffer]
+    buffer.data = np.frombuffer(bias.astype("<f4").tobytes(), np.uint8)
+    with pytest.raises(ExportError, match="not finite"):
+        watch_litert(write_flat(flat), [blobs(1, seed=2, size=32)[0]])

@@ -98,7 +98,7 @@ def adapt(
     labels, groups = _known(pictures)
     plan = _Plan.of(labels, groups, seed)
 
-    network = module.eval().requires_grad_(False)
+    network = copy.deepcopy(module).eval().requires_grad_(False)
     # The layout of pictures: twice as fast here, of no matter for what comes out
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     before = _features(network, preparation, pictures, (0.0, BEFORE), progress)
