@@ -2,8 +2,9 @@
 
 ONNX: the network between normalisation and pooling computes in float16; a runtime without
 float16 arithmetic converts each weight and computes in float32, no faster than fp32 and no
-slower. Normalisation and pooling stay in float32: mean and std lose nothing, and the sums of
-the pooling keep their precision. Raw uint8 pixels in and float32 features out, as ever.
+slower. Normalisation, pooling and L2 norm stay in float32: mean and std lose nothing, the sums of
+the pooling keep their precision, and squares do not overflow: a norm of 256 already has one
+that float16 cannot hold. Raw uint8 pixels in and float32 features out, as ever.
 
 LiteRT: weights are stored as float16 and unpacked when the file is loaded; what is computed
 in is the delegate's choice (XNNPACK: float32, or float16 where the CPU has it and it is asked).
@@ -28,6 +29,8 @@ __all__ = ["LARGEST", "half_litert", "half_onnx"]
 
 LARGEST = 65504.0
 
+_SUMS = ("GlobalAveragePool", "ReduceL2", "ReduceMean", "ReduceSum", "ReduceSumSquare")
+
 
 def half_onnx(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return `model`, a float one, with float16 weights and arithmetic.
@@ -38,7 +41,10 @@ def half_onnx(model: onnx.ModelProto) -> onnx.ModelProto:
     ExportError : a weight is too large for float16, or the converter refuses the model.
     """
     try:
-        from onnxruntime.transformers.float16 import convert_float_to_float16
+        from onnxruntime.transformers.float16 import (
+            DEFAULT_OP_BLOCK_LIST,
+            convert_float_to_float16,
+        )
     except ImportError as error:
         raise MissingExtraError("ONNX half precision", "export") from error
     for tensor in model.graph.initializer:
@@ -50,7 +56,9 @@ def half_onnx(model: onnx.ModelProto) -> onnx.ModelProto:
     middle = _between(whole, head, tail)
     try:
         with quiet():
-            made = convert_float_to_float16(middle, keep_io_types=True)
+            made = convert_float_to_float16(
+                middle, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_SUMS]
+            )
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise ExportError(f"ONNX half precision: {type(error).__name__}: {first}") from error

@@ -96,11 +96,10 @@ class Histogram:
         """Make bins 2**doublings as wide."""
         if not doublings:
             return
-        first = self.first >> doublings
-        before = self.first - (first << doublings)
-        after = -(before + len(self.counts)) % (1 << doublings)
-        padded = np.pad(self.counts, (before, after))
-        self.first, self.counts = first, padded.reshape(-1, 1 << doublings).sum(axis=1)
+        bins = np.arange(self.first, self.first + len(self.counts)) >> doublings
+        counts = np.zeros(int(bins[-1] - bins[0]) + 1, dtype=np.int64)
+        np.add.at(counts, bins - bins[0], self.counts)
+        self.first, self.counts = int(bins[0]), counts
 
 
 def _bin(value: float, exponent: int) -> int:

@@ -5,7 +5,8 @@ and `quantizer_ranges` puts what was chosen (`clipping`) into the form that ai-e
 takes in place of what its own calibrator would have measured: minimum and maximum.
 
 Before a max pooling the converter may pad with -inf. That is no value of the network, and is not
-counted: as an integer it becomes the lowest of the range, below which nothing is.
+counted: as an integer it becomes the lowest of the range, below which nothing is. An activation
+that is not finite is refused all the same, in the tensor that is padded.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def watch_litert(
             for name, index in watched:
                 values: F32 = interpreter.get_tensor(index)
                 if name in padded:
-                    values = values[~(np.abs(values) > _ENDLESS)]  # a NaN stays, and is refused
+                    values = values[np.abs(values) < _ENDLESS]
                 histograms[name].add(values, f"tensor {name}")
         done += len(batch)
         if progress is not None and pictures:

@@ -197,7 +197,7 @@ def _is_normal(
     sides = [side.dim_value or 1 for side in graph.input[0].type.tensor_type.shape.dim]
     picture = np.random.default_rng(0).integers(0, 256, sides, dtype=np.uint8)
     feed = {graph.input[0].name: picture}
-    found = np.asarray(list(ReferenceEvaluator(front).run([normal], feed))[0])
+    (found,) = map(np.asarray, ReferenceEvaluator(front).run([normal], feed))
     expected = scale * (picture.astype(np.float32) - zero).transpose(0, 3, 1, 2)
     return found.shape == expected.shape and bool(
         np.allclose(found, expected, rtol=0, atol=_WHOLE * scale)

@@ -40,6 +40,7 @@ from edge_cl_export.trace import weight_of
 __all__ = ["Sensitivity", "divergence", "sensitivities"]
 
 FEWEST = 4  # pictures: each is compared with the others
+SAME = 1e-6  # of the largest feature: what float32 arithmetic leaves between equal pictures
 LEVELS = 255
 
 
@@ -84,11 +85,11 @@ def sensitivities(
 
 def divergence(features: F64, changed: F64) -> float:
     """Return Ω (2) of `changed` (B, d) against the float `features` (B, d)."""
+    if not np.ptp(features, axis=0).max() > SAME * np.abs(features).max():
+        raise InputError("the float features of all pictures are the same")
     before = _cosines(features, features)
     others = ~np.eye(len(features), dtype=bool)
     spread = float(before[others].std())
-    if not spread > 0.0:
-        raise InputError("the float features of all pictures are the same")
     p = _log_softmax(before / spread)  # (1)
     q = _log_softmax(_cosines(changed, features) / spread)
     terms = np.where(others, np.exp(p) * (p - q), 0.0)

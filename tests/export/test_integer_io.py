@@ -414,22 +414,29 @@ def test_a_transformer_in_litert_too(transformer):
         quantize_litert(transformer.litert, batches, integer_io=True)
 
 
-class Swishes(torch.nn.Module):
+class Odds(torch.nn.Module):
+    """A hard swish, and a map of constants beside the channels."""
+
     def __init__(self, module):
         super().__init__()
         self.module = module
         torch.manual_seed(5)
-        self.behind = torch.nn.Conv2d(32, 8, 1)
+        self.behind, self.last = torch.nn.Conv2d(32, 8, 1), torch.nn.Conv2d(9, 8, 1)
+        self.places = torch.nn.Parameter(torch.linspace(-1, 1, 49).reshape(1, 1, 7, 7))
 
     def forward(self, x):
-        return self.behind(torch.nn.functional.hardswish(self.module(x)))
+        y = self.behind(torch.nn.functional.hardswish(self.module(x)))
+        return self.last(torch.cat([self.places.expand(x.shape[0], -1, -1, -1), y], dim=1))
 
 
-def test_a_hard_swish_is_float_where_an_integer_one_would_leave_the_fast_kernels():
+def test_what_the_quantiser_or_the_fast_kernels_refuse_is_float():
+    from edge_cl_export.integer_share import integer_share
     from edge_cl_export.quantize_litert import quantize_litert
 
-    network = Network("make", *SHARED, wrapped=Swishes)
+    network = Network("make", *SHARED, wrapped=Odds)
     made = quantize_litert(network.litert, batches)
+    assert integer_share(made).share == 1.0
     assert "HARD_SWISH" in operators_run(made, spec("a.tflite"))["XNNPACK"]
+    assert ("CONCATENATION", {"FLOAT32"}) in operators(made)
     found = LiteRTRunner(made, spec("a.tflite"), 1).run(pictures())
     assert cosines(found, network.expected).min() > 0.998

@@ -81,6 +81,13 @@ def test_bins_that_widen_lose_nothing(seed):
         assert state(counted(*np.array_split(values, 9))) == state(counted(values))
 
 
+@pytest.mark.parametrize("large", [1e-3, 1.0, 1e9, 1e18])
+def test_a_small_value_before_a_large_one_takes_no_memory(large):
+    h = counted([1e-20, -2e-20], [large, -large / 2])
+    assert state(h) == state(counted([large, -large / 2, 1e-20, -2e-20]))
+    assert len(h.counts) <= BINS
+
+
 @given(tensors)
 def test_every_value_is_in_its_bin(values):
     h = counted(values)
@@ -416,7 +423,7 @@ def padded():
     from edge_cl_export.trace import trace
 
     torch.manual_seed(0)
-    conv = torch.nn.Conv2d(3, 4, 3, stride=2)
+    conv = torch.nn.Conv2d(3, 4, 3)
     with torch.no_grad():
         conv.bias -= 2.0  # hardly a value is positive: padding with 0 would be seen
     backbone = torch.nn.Sequential(conv, torch.nn.MaxPool2d(3, 2, 1), torch.nn.Conv2d(4, 8, 1))
