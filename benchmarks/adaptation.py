@@ -24,9 +24,9 @@ from edge_cl import assets
 from edge_cl.arrays import F32
 from edge_cl.errors import FidelityError
 from edge_cl_export.adapt import Adapted, Sides, adapt, gain
-from edge_cl_export.calibration import Pictures, open_pictures
-from edge_cl_export.embedding import Embedding, embed
-from edge_cl_export.preparation import Preparation
+from edge_cl_export.graph.embedding import Embedding, embed
+from edge_cl_export.graph.preparation import Preparation
+from edge_cl_export.pictures.calibration import Pictures, open_pictures
 from edge_cl_export.sources import open_source
 
 BACKBONE = "efficientnet-lite0"

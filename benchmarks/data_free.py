@@ -5,7 +5,7 @@
 EfficientNet-Lite0 as ONNX int8, judged on Fashion-MNIST test pictures: cosine to the float
 features, and the accuracy of heads that learned one half and answer the other. "real" are the
 training pictures that ship with edge-cl, which hold some of Fashion-MNIST's training pictures;
-"distilled" see `edge_cl_export.distil`; "photo noise" is what these start from.
+"distilled" see `edge_cl_export.pictures.distil`; "photo noise" is what these start from.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from report import write_results
 
 from edge_cl.arrays import U8
 from edge_cl_export import demo_pictures, load_named
-from edge_cl_export.calibration import Pictures
-from edge_cl_export.distil import COUNT, distil
-from edge_cl_export.embedding import Embedding, embed
-from edge_cl_export.fidelity import Fidelity, Reference
-from edge_cl_export.judge import Judge
-from edge_cl_export.photo_noise import PHOTO_MEAN, PHOTO_STD, photo_noise
-from edge_cl_export.preparation import Preparation
+from edge_cl_export.graph.embedding import Embedding, embed
+from edge_cl_export.graph.preparation import Preparation
+from edge_cl_export.pictures.calibration import Pictures
+from edge_cl_export.pictures.distil import COUNT, distil
+from edge_cl_export.pictures.photo_noise import PHOTO_MEAN, PHOTO_STD, photo_noise
+from edge_cl_export.proof.fidelity import Fidelity, Reference
+from edge_cl_export.proof.judge import Judge
 from edge_cl_export.recipe import parse_recipe
 from edge_cl_export.workshop import TracedWorkshop
 from edge_cl_export.write import embedding_spec

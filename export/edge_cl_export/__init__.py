@@ -16,14 +16,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edge_cl_export.calibration import Pictures, demo_pictures, open_pictures
     from edge_cl_export.command import Asked, export_command, layers_command
-    from edge_cl_export.embedding import Embedding
-    from edge_cl_export.fidelity import Fidelity, Gate
+    from edge_cl_export.graph.embedding import Embedding
+    from edge_cl_export.graph.preparation import Preparation
     from edge_cl_export.material import Material
     from edge_cl_export.network import Network, of_backbone, of_ready
+    from edge_cl_export.pictures.calibration import Pictures, demo_pictures, open_pictures
     from edge_cl_export.pipeline import ExportResult, export
-    from edge_cl_export.preparation import Preparation
+    from edge_cl_export.proof.fidelity import Fidelity, Gate
     from edge_cl_export.recipe import FORMATS, Recipe, parse_recipe
     from edge_cl_export.sources import Backbone, load_factory, load_named, open_source
     from edge_cl_export.wanted import Wanted
@@ -32,17 +32,17 @@ _HOME = {
     "FORMATS": "recipe",
     "Asked": "command",
     "Backbone": "sources",
-    "Embedding": "embedding",
+    "Embedding": "graph.embedding",
     "ExportResult": "pipeline",
-    "Fidelity": "fidelity",
-    "Gate": "fidelity",
+    "Fidelity": "proof.fidelity",
+    "Gate": "proof.fidelity",
     "Material": "material",
     "Network": "network",
-    "Pictures": "calibration",
-    "Preparation": "preparation",
+    "Pictures": "pictures.calibration",
+    "Preparation": "graph.preparation",
     "Recipe": "recipe",
     "Wanted": "wanted",
-    "demo_pictures": "calibration",
+    "demo_pictures": "pictures.calibration",
     "export": "pipeline",
     "export_command": "command",
     "layers_command": "command",
@@ -50,7 +50,7 @@ _HOME = {
     "load_named": "sources",
     "of_backbone": "network",
     "of_ready": "network",
-    "open_pictures": "calibration",
+    "open_pictures": "pictures.calibration",
     "open_source": "sources",
     "parse_recipe": "recipe",
 }

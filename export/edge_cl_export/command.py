@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 
 from edge_cl.encoders.onnx_runner import forbid_telemetry
 from edge_cl.errors import InputError, MissingExtraError
-from edge_cl_export.calibration import demo_pictures, open_pictures
-from edge_cl_export.fidelity import Gate
 from edge_cl_export.material import Material
+from edge_cl_export.pictures.calibration import demo_pictures, open_pictures
+from edge_cl_export.proof.fidelity import Gate
 from edge_cl_export.recipe import USUAL, formats_for, parse_recipe
 from edge_cl_export.wanted import Pool, Wanted
 
 if TYPE_CHECKING:
-    from edge_cl_export.layers import Layer
+    from edge_cl_export.graph.layers import Layer
     from edge_cl_export.network import Network
     from edge_cl_export.pipeline import ExportResult
-    from edge_cl_export.ready_input import Layout
-    from edge_cl_export.ready_onnx import ReadyOnnx
-    from edge_cl_export.ready_tflite import ReadyTflite
+    from edge_cl_export.ready.entry import Layout
+    from edge_cl_export.ready.onnx_network import ReadyOnnx
+    from edge_cl_export.ready.tflite_network import ReadyTflite
     from edge_cl_export.sources import Backbone
     from edge_cl_export.steps import Progress
-    from edge_cl_export.target import Target
+    from edge_cl_export.target.board import Target
 
 __all__ = ["Asked", "export_command", "layers_command"]
 
@@ -147,7 +147,7 @@ def layers_command(asked: Asked) -> tuple[Layer, ...]:
         )
     if find_spec("torch") is None:
         raise MissingExtraError("exporting", "export")
-    from edge_cl_export.layers import layers
+    from edge_cl_export.graph.layers import layers
 
     backbone = _backbone(asked, seed=0)
     return layers(backbone.module, backbone.preparation)
@@ -156,7 +156,7 @@ def layers_command(asked: Asked) -> tuple[Layer, ...]:
 def _target(name: str | None) -> Target | None:
     if name is None:
         return None
-    from edge_cl_export.target import choose_target
+    from edge_cl_export.target.board import choose_target
 
     return choose_target(name)
 
@@ -231,7 +231,7 @@ def _prepared(asked: Asked, wanted: Wanted, progress: Progress | None) -> tuple[
         module = adapted.module
         about["adaptation"], notes = adapted.report, (adapted.sentence,)
     if asked.data_free:
-        from edge_cl_export.distil import distilled_material
+        from edge_cl_export.pictures.distil import distilled_material
 
         material = distilled_material(module, backbone.preparation, wanted.seed, progress)
     else:
@@ -240,8 +240,8 @@ def _prepared(asked: Asked, wanted: Wanted, progress: Progress | None) -> tuple[
 
 
 def _ready(asked: Asked, wanted: Wanted) -> ReadyOnnx | ReadyTflite:
-    from edge_cl_export.ready_onnx import open_onnx
-    from edge_cl_export.ready_tflite import open_tflite
+    from edge_cl_export.ready.onnx_network import open_onnx
+    from edge_cl_export.ready.tflite_network import open_tflite
 
     path = Path(asked.source)
     opened = open_onnx if path.suffix == ".onnx" else open_tflite

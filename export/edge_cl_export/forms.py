@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Mapping
 import onnx
 
 from edge_cl.arrays import U8
-from edge_cl_export.clipping import chosen_ranges
-from edge_cl_export.half_precision import half_litert, half_onnx
-from edge_cl_export.histogram import Histogram
-from edge_cl_export.litert_ranges import watch_litert
-from edge_cl_export.quantize_litert import quantize_litert
-from edge_cl_export.quantize_onnx import quantize_onnx
-from edge_cl_export.ranges import watch_activations
+from edge_cl_export.quantise.clipping import chosen_ranges
+from edge_cl_export.quantise.half_precision import half_litert, half_onnx
+from edge_cl_export.quantise.histogram import Histogram
+from edge_cl_export.quantise.litert_int8 import quantize_litert
+from edge_cl_export.quantise.litert_ranges import watch_litert
+from edge_cl_export.quantise.onnx_int8 import quantize_onnx
+from edge_cl_export.quantise.onnx_ranges import watch_activations
 from edge_cl_export.recipe import Recipe
 
 __all__ = ["Batches", "LiteRTForms", "OnnxForms"]

@@ -9,14 +9,14 @@ import onnx
 from edge_cl.bundle import EncoderSpec
 from edge_cl.encoders import litert_runner, onnx_runner
 from edge_cl.errors import FidelityError
-from edge_cl_export.fidelity import Fidelity
-from edge_cl_export.integer_share import integer_share
-from edge_cl_export.judge import Judge, described, require_runtime, runner_of
+from edge_cl_export.proof.fidelity import Fidelity
+from edge_cl_export.proof.judge import Judge, described, require_runtime, runner_of
+from edge_cl_export.proof.stages import Stage, litert_stages, onnx_stages
+from edge_cl_export.quantise.integer_share import integer_share
 from edge_cl_export.recipe import Recipe, plain_recipe
-from edge_cl_export.remedies import Climb, climb
-from edge_cl_export.stages import Stage, litert_stages, onnx_stages
+from edge_cl_export.remedy.climb import Climb, climb
 from edge_cl_export.steps import Steps
-from edge_cl_export.target import check_runtime
+from edge_cl_export.target.board import check_runtime
 from edge_cl_export.wanted import Wanted
 from edge_cl_export.workshop import ReadyWorkshop, TracedWorkshop
 from edge_cl_export.write import EncoderFile

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edge_cl_export.calibration import Pictures
+from edge_cl_export.pictures.calibration import Pictures
 
 __all__ = ["Material"]
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edge_cl.bundle import EmbeddingSpec
-from edge_cl_export.fidelity import HeadAccuracy
+from edge_cl_export.graph.preparation import Preparation
 from edge_cl_export.material import Material
 from edge_cl_export.network import Network
-from edge_cl_export.preparation import Preparation
+from edge_cl_export.proof.fidelity import HeadAccuracy
 from edge_cl_export.wanted import Wanted
 
 if TYPE_CHECKING:

@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from torch import nn
 
-from edge_cl_export.calibration import Pictures
-from edge_cl_export.embedding import Embedding, embed
+from edge_cl_export.graph.embedding import Embedding, embed
+from edge_cl_export.graph.preparation import Preparation
+from edge_cl_export.graph.projection import Projection, fit
 from edge_cl_export.material import Material
-from edge_cl_export.preparation import Preparation
-from edge_cl_export.projection import Projection, fit
-from edge_cl_export.ready_onnx import ReadyOnnx
-from edge_cl_export.ready_tflite import ReadyTflite
+from edge_cl_export.pictures.calibration import Pictures
+from edge_cl_export.ready.onnx_network import ReadyOnnx
+from edge_cl_export.ready.tflite_network import ReadyTflite
 from edge_cl_export.sources import Backbone, check_preprocessing
 from edge_cl_export.wanted import Wanted
 from edge_cl_export.workshop import BATCH, ReadyWorkshop, TracedWorkshop

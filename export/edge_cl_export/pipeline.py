@@ -17,13 +17,13 @@ import numpy as np
 
 from edge_cl.bundle import EmbeddingSpec, EncoderSpec
 from edge_cl.errors import BackendError, ExportError, MissingExtraError
-from edge_cl_export.fidelity import Fidelity, Reference
-from edge_cl_export.frontier_picture import draw_frontier
-from edge_cl_export.judge import Judge, Latency, latency
 from edge_cl_export.making import Maker
 from edge_cl_export.material import Material
 from edge_cl_export.network import Network
-from edge_cl_export.remedies import Rung
+from edge_cl_export.proof.fidelity import Fidelity, Reference
+from edge_cl_export.proof.judge import Judge, Latency, latency
+from edge_cl_export.remedy.climb import Rung
+from edge_cl_export.remedy.frontier_picture import draw_frontier
 from edge_cl_export.steps import Progress, Steps
 from edge_cl_export.wanted import Wanted
 from edge_cl_export.workshop import TracedWorkshop

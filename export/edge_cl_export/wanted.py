@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from edge_cl.errors import InputError, MissingExtraError
-from edge_cl_export.fidelity import Gate
+from edge_cl_export.proof.fidelity import Gate
 from edge_cl_export.recipe import Recipe, formats_for, parse_recipe
 
 __all__ = ["POOLS", "Pool", "Wanted"]
 
 if TYPE_CHECKING:
-    from edge_cl_export.target import Target
+    from edge_cl_export.target.board import Target
 
 Pool = Literal["mean", "max", "token", "none"]
 PICTURES = (".png", ".svg", ".pdf")

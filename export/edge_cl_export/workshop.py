@@ -19,23 +19,23 @@ from torch import fx
 from edge_cl.arrays import F32, U8
 from edge_cl.encoders import Runner
 from edge_cl.errors import InputError
-from edge_cl_export.calibration import Pictures
-from edge_cl_export.embedding import Embedding, embed
-from edge_cl_export.equalise import equalise
 from edge_cl_export.forms import LiteRTForms, OnnxForms
-from edge_cl_export.frontier import Choice, frontier, halvings
-from edge_cl_export.graph_order import in_litert, in_onnx
-from edge_cl_export.judge import runner_of
-from edge_cl_export.preparation import Preparation
-from edge_cl_export.ready_onnx import ReadyOnnx
-from edge_cl_export.ready_tflite import ReadyTflite
+from edge_cl_export.graph.embedding import Embedding, embed
+from edge_cl_export.graph.graph_order import in_litert, in_onnx
+from edge_cl_export.graph.preparation import Preparation
+from edge_cl_export.graph.second_moments import layer_moments, weighted_layers
+from edge_cl_export.graph.to_litert import to_litert
+from edge_cl_export.graph.to_onnx import to_onnx
+from edge_cl_export.graph.trace import trace
+from edge_cl_export.pictures.calibration import Pictures
+from edge_cl_export.proof.judge import runner_of
+from edge_cl_export.ready.onnx_network import ReadyOnnx
+from edge_cl_export.ready.tflite_network import ReadyTflite
 from edge_cl_export.recipe import Recipe, plain_recipe
-from edge_cl_export.rounding import round_nearest, round_weights
-from edge_cl_export.second_moments import layer_moments, weighted_layers
-from edge_cl_export.sensitivity import Sensitivity, sensitivities
-from edge_cl_export.to_litert import to_litert
-from edge_cl_export.to_onnx import to_onnx
-from edge_cl_export.trace import trace
+from edge_cl_export.remedy.equalise import equalise
+from edge_cl_export.remedy.frontier import Choice, frontier, halvings
+from edge_cl_export.remedy.rounding import round_nearest, round_weights
+from edge_cl_export.remedy.sensitivity import Sensitivity, sensitivities
 
 __all__ = ["ReadyWorkshop", "TracedWorkshop", "Workshop"]
 

@@ -25,14 +25,14 @@ from edge_cl.arrays import F32
 from edge_cl.bundle import EmbeddingSpec, EncoderSpec, Manifest, write_bundle
 from edge_cl.errors import ExportError
 from edge_cl.features import grid_step
-from edge_cl_export.fidelity import Fidelity
-from edge_cl_export.judge import Judge
 from edge_cl_export.material import Material
 from edge_cl_export.model_card import model_card
 from edge_cl_export.network import Network
+from edge_cl_export.proof.fidelity import Fidelity
+from edge_cl_export.proof.judge import Judge
+from edge_cl_export.proof.stages import Stage
 from edge_cl_export.recipe import Recipe
-from edge_cl_export.remedies import Rung
-from edge_cl_export.stages import Stage
+from edge_cl_export.remedy.climb import Rung
 from edge_cl_export.wanted import Wanted
 
 __all__ = ["EncoderFile", "embedding_spec", "write_export"]
@@ -80,7 +80,7 @@ def embedding_spec(features: F32) -> EmbeddingSpec:
         d=features.shape[1],
         scale=grid_step(largest),
         signed=bool(features.min() < 0.0),
-        mean_square_norm=round(float((features.astype(np.float64) ** 2).sum(axis=1).mean()), 4),
+        mean_square_norm=float(f"{(features.astype(np.float64) ** 2).sum(axis=1).mean():.8g}"),
     )
 
 

@@ -21,9 +21,9 @@ from edge_cl_export.adapt import adapt, gain, sides
 from edge_cl_export.adapt.film import Film
 from edge_cl_export.adapt.first_session import train
 from edge_cl_export.adapt.repeatable import repeatable
-from edge_cl_export.calibration import Pictures
-from edge_cl_export.embedding import Embedding, embed
-from edge_cl_export.preparation import Preparation
+from edge_cl_export.graph.embedding import Embedding, embed
+from edge_cl_export.graph.preparation import Preparation
+from edge_cl_export.pictures.calibration import Pictures
 
 PREPARATION = Preparation(size=(32, 32), **PIXELS)
 CLASSES, SESSIONS = 3, 4

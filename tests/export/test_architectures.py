@@ -12,9 +12,9 @@ from torchvision_operators import declare_missing_operators
 from edge_cl.bundle import open_bundle
 from edge_cl.encoders import open_encoder
 from edge_cl_export.command import Asked, export_command
-from edge_cl_export.embedding import Embedding, embed
-from edge_cl_export.fidelity import Gate
-from edge_cl_export.preparation import Preparation
+from edge_cl_export.graph.embedding import Embedding, embed
+from edge_cl_export.graph.preparation import Preparation
+from edge_cl_export.proof.fidelity import Gate
 from edge_cl_export.recipe import USUAL
 from edge_cl_export.sources import open_source
 
@@ -91,8 +91,8 @@ class Pooling(nn.Module):
 
 @pytest.mark.parametrize("activation", [nn.ReLU(), nn.ReLU6(), nn.Identity()], ids=repr)
 def test_max_pooling_is_the_same_however_it_is_padded(activation):
-    from edge_cl_export.to_litert import _padded_with_zeros
-    from edge_cl_export.trace import trace
+    from edge_cl_export.graph.to_litert import _padded_with_zeros
+    from edge_cl_export.graph.trace import trace
 
     pixels = Preparation(size=(32, 32), mean=(127.0,) * 3, std=(128.0,) * 3)
     graph = trace(Embedding(Pooling(activation), pixels).eval(), (32, 32)).graph

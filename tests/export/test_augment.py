@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge_cl.errors import InputError
-from edge_cl_export.augment import augmented
-from edge_cl_export.calibration import Pictures
+from edge_cl_export.pictures.augment import augmented
+from edge_cl_export.pictures.calibration import Pictures
 
 
 def some(n=6, groups=None):

@@ -12,7 +12,7 @@ from PIL import Image
 from edge_cl.bundle import InputSpec
 from edge_cl.errors import InputError
 from edge_cl_export import calibration as module
-from edge_cl_export.calibration import (
+from edge_cl_export.pictures.calibration import (
     CALIBRATION,
     FEWEST,
     VALIDATION,

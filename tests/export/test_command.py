@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import edge_cl_export
 from edge_cl.errors import InputError, MissingExtraError
 from edge_cl_export.command import Asked, export_command, layers_command
-from edge_cl_export.fidelity import Gate
-from edge_cl_export.preparation import Preparation
+from edge_cl_export.graph.preparation import Preparation
+from edge_cl_export.proof.fidelity import Gate
 from edge_cl_export.recipe import FORMATS, Recipe, formats_for, parse_recipe, plain_recipe
 
 OUT = Path("x.edgecl")

@@ -10,10 +10,10 @@ from tiny_net import make
 from torch import nn
 
 from edge_cl.errors import ExportError, InputError
-from edge_cl_export.distil import COUNT, JUDGED, distil, distilled_material
-from edge_cl_export.embedding import Embedding
-from edge_cl_export.photo_noise import PHOTO_MEAN, PHOTO_STD, photo_noise
-from edge_cl_export.preparation import Preparation
+from edge_cl_export.graph.embedding import Embedding
+from edge_cl_export.graph.preparation import Preparation
+from edge_cl_export.pictures.distil import COUNT, JUDGED, distil, distilled_material
+from edge_cl_export.pictures.photo_noise import PHOTO_MEAN, PHOTO_STD, photo_noise
 
 PREPARATION = Preparation(size=(32, 48), mean=(127.0, 120.0, 100.0), std=(128.0, 60.0, 64.0))
 STEPS = 60

@@ -13,11 +13,11 @@ from torch import nn
 from torch.nn import functional
 
 from edge_cl.errors import EdgeCLError, ExportError, InputError
-from edge_cl_export.embedding import EPS, Embedding, Preparation, embed
-from edge_cl_export.layers import layers
-from edge_cl_export.projection import fit
-from edge_cl_export.to_onnx import to_onnx
-from edge_cl_export.trace import trace
+from edge_cl_export.graph.embedding import EPS, Embedding, Preparation, embed
+from edge_cl_export.graph.layers import layers
+from edge_cl_export.graph.projection import fit
+from edge_cl_export.graph.to_onnx import to_onnx
+from edge_cl_export.graph.trace import trace
 
 SIZE = (32, 32)
 PREPARATION = Preparation(size=SIZE, **PIXELS)
@@ -175,7 +175,7 @@ def test_onnx_and_litert_give_what_torch_gives():
     import onnxruntime as ort
     from ai_edge_litert.interpreter import Interpreter
 
-    from edge_cl_export.to_litert import to_litert
+    from edge_cl_export.graph.to_litert import to_litert
 
     net, images = make(), blobs(24, seed=4, size=32)[0]
     options = {"layer": "3.norm", "pool": "max", "l2": True}

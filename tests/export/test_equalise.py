@@ -6,10 +6,10 @@ import torch
 from export_samples import PIXELS, blobs
 from torch import nn
 
-from edge_cl_export.embedding import Embedding, embed
-from edge_cl_export.equalise import FARTHEST, equalise
-from edge_cl_export.preparation import Preparation
-from edge_cl_export.trace import trace, weight_of
+from edge_cl_export.graph.embedding import Embedding, embed
+from edge_cl_export.graph.preparation import Preparation
+from edge_cl_export.graph.trace import trace, weight_of
+from edge_cl_export.remedy.equalise import FARTHEST, equalise
 
 PICTURES, _ = blobs(16, size=32)
 UNSEEN = np.random.default_rng(5).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)

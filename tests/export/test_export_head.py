@@ -39,7 +39,6 @@ from edge_cl.features import map_named
 from edge_cl.heads import HEADS, FeCAMOptions, LDAOptions, RidgeOptions
 from edge_cl.onnx_file import check_onnx
 from edge_cl.tflite_file import check_tflite
-from edge_cl_export.flatbuffer import read_flat
 from edge_cl_export.head import export_head
 from edge_cl_export.head import write_head as module
 from edge_cl_export.head.proof import difference
@@ -47,6 +46,7 @@ from edge_cl_export.head.rule import Rule
 from edge_cl_export.head.steps import map_steps
 from edge_cl_export.head.to_onnx import head_onnx
 from edge_cl_export.head.to_tflite import head_tflite
+from edge_cl_export.quantise.flatbuffer import read_flat
 
 ROOT = Path(__file__).parents[2]
 D, K = 24, 4

@@ -10,13 +10,13 @@ from export_samples import NET, PIXELS, blobs
 from edge_cl.bundle import load_parity, open_bundle
 from edge_cl.encoders import open_encoder
 from edge_cl.errors import InputError
-from edge_cl_export.fidelity import Gate
+from edge_cl_export.proof.fidelity import Gate
 
 FORMATS = [(r, p) for r in ("onnx", "litert") for p in ("fp32", "fp16", "int8")]
 
 
 def torch_features(pictures, factory="make", preparation=PIXELS):
-    from edge_cl_export.embedding import Embedding, embed
+    from edge_cl_export.graph.embedding import Embedding, embed
     from edge_cl_export.sources import load_factory
 
     backbone = load_factory(f"{NET}:{factory}", size=pictures.shape[1:3], **preparation)
@@ -156,9 +156,7 @@ def test_a_recipe_that_counts_layers_the_network_has_not_is_refused(export_tiny,
         )
 
 
-def test_remedies_are_climbed_and_reported_and_a_missed_gate_can_be_accepted(
-    export_tiny, tmp_path
-):
+def test_remedies_are_climbed_and_reported_and_a_missed_gate_can_be_accepted(export_tiny, tmp_path):
     gate = Gate(cosine_mean=1.0, cosine_worst=1.0)
     result = export_tiny(
         tmp_path / "x.edgecl",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from edge_cl.bundle import EmbeddingSpec, open_bundle
 from edge_cl.errors import ExportError, FidelityError, InputError
 from edge_cl.verify import verify
-from edge_cl_export.fidelity import Gate, check, measure, misses
+from edge_cl_export.proof.fidelity import Gate, check, measure, misses
 
 
 def test_below_the_gate_nothing_is_written(export_tiny, tmp_path):

@@ -29,8 +29,8 @@ def spec(member, precision="fp16"):
 def network():
     """A traced tiny network with a mean a channel, its torch features of some pictures."""
     from edge_cl_export import load_factory
-    from edge_cl_export.embedding import Embedding, embed
-    from edge_cl_export.trace import trace
+    from edge_cl_export.graph.embedding import Embedding, embed
+    from edge_cl_export.graph.trace import trace
 
     mean, std = IMAGENET
     backbone = load_factory(f"{NET}:make_pooled", size=(32, 32), mean=mean, std=std)
@@ -41,14 +41,14 @@ def network():
 
 @pytest.fixture(scope="module")
 def float_onnx(network):
-    from edge_cl_export.to_onnx import to_onnx
+    from edge_cl_export.graph.to_onnx import to_onnx
 
     return to_onnx(network[0].graph, network[0])
 
 
 @pytest.fixture(scope="module")
 def half(float_onnx):
-    from edge_cl_export.half_precision import half_onnx
+    from edge_cl_export.quantise.half_precision import half_onnx
 
     return half_onnx(float_onnx)
 
@@ -102,7 +102,7 @@ def test_onnx_pools_in_float32(half):
 
 
 def test_the_float_model_is_left_alone_and_the_same_bytes_come_again(float_onnx, half):
-    from edge_cl_export.half_precision import half_onnx
+    from edge_cl_export.quantise.half_precision import half_onnx
 
     before = float_onnx.SerializeToString(deterministic=True)
     again = half_onnx(float_onnx).SerializeToString(deterministic=True)
@@ -113,9 +113,9 @@ def test_the_float_model_is_left_alone_and_the_same_bytes_come_again(float_onnx,
 @pytest.mark.slow  # the converter takes seconds
 def test_litert_gives_the_features_of_torch_from_half_the_weights(network):
     from edge_cl.tflite_file import check_tflite
-    from edge_cl_export.flatbuffer import read_flat, type_of
-    from edge_cl_export.half_precision import half_litert
-    from edge_cl_export.to_litert import to_litert
+    from edge_cl_export.graph.to_litert import to_litert
+    from edge_cl_export.quantise.flatbuffer import read_flat, type_of
+    from edge_cl_export.quantise.half_precision import half_litert
 
     traced, pictures, expected = network
     whole = to_litert(traced.graph, (32, 32))
@@ -128,7 +128,7 @@ def test_litert_gives_the_features_of_torch_from_half_the_weights(network):
 
 
 def test_a_weight_beyond_float16_is_named(float_onnx):
-    from edge_cl_export.half_precision import half_onnx
+    from edge_cl_export.quantise.half_precision import half_onnx
 
     large = onnx.ModelProto()
     large.CopyFrom(float_onnx)
@@ -145,11 +145,11 @@ def test_a_weight_beyond_float16_is_named(float_onnx):
 def test_embeddings_have_length_one_where_their_squares_have_no_float16(projected):
     """Features of length 1,000: their squares are beyond 65,504."""
     from edge_cl_export import load_factory
-    from edge_cl_export.embedding import Embedding, embed
-    from edge_cl_export.half_precision import half_onnx
-    from edge_cl_export.projection import fit
-    from edge_cl_export.to_onnx import to_onnx
-    from edge_cl_export.trace import trace
+    from edge_cl_export.graph.embedding import Embedding, embed
+    from edge_cl_export.graph.projection import fit
+    from edge_cl_export.graph.to_onnx import to_onnx
+    from edge_cl_export.graph.trace import trace
+    from edge_cl_export.quantise.half_precision import half_onnx
 
     backbone = load_factory(f"{NET}:make", size=(32, 32), mean=(127.0,) * 3, std=(128.0,) * 3)
     pictures, _ = blobs(16, seed=2, size=32)

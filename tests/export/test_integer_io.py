@@ -42,11 +42,11 @@ class Network:
 
     def __init__(self, factory, mean, std, wrapped=lambda module: module, **embedding):
         from edge_cl_export import load_factory
-        from edge_cl_export.embedding import Embedding, embed
-        from edge_cl_export.second_moments import weighted_layers
-        from edge_cl_export.to_litert import to_litert
-        from edge_cl_export.to_onnx import to_onnx
-        from edge_cl_export.trace import trace
+        from edge_cl_export.graph.embedding import Embedding, embed
+        from edge_cl_export.graph.second_moments import weighted_layers
+        from edge_cl_export.graph.to_litert import to_litert
+        from edge_cl_export.graph.to_onnx import to_onnx
+        from edge_cl_export.graph.trace import trace
 
         backbone = load_factory(f"{NET}:{factory}", size=(32, 32), mean=mean, std=std)
         module = Embedding(wrapped(backbone.module), backbone.preparation, **embedding).eval()
@@ -71,15 +71,15 @@ def imagenet():
 
 @pytest.fixture(scope="module")
 def full(shared):
-    from edge_cl_export.quantize_litert import quantize_litert
+    from edge_cl_export.quantise.litert_int8 import quantize_litert
 
     return quantize_litert(shared.litert, batches, integer_io=True)
 
 
 def quantized_onnx(network, types="u8s8", **options):
-    from edge_cl_export.clipping import chosen_ranges
-    from edge_cl_export.quantize_onnx import quantize_onnx
-    from edge_cl_export.ranges import watch_activations
+    from edge_cl_export.quantise.clipping import chosen_ranges
+    from edge_cl_export.quantise.onnx_int8 import quantize_onnx
+    from edge_cl_export.quantise.onnx_ranges import watch_activations
     from edge_cl_export.recipe import parse_recipe
 
     recipe = parse_recipe(f"onnx-int8-qdq-{types}-perchannel-minmax-nearest")
@@ -93,7 +93,7 @@ def cosines(a, b):
 
 def operators(blob):
     """Kind and tensor types of every operator."""
-    from edge_cl_export.flatbuffer import kind_of, read_flat, type_of
+    from edge_cl_export.quantise.flatbuffer import kind_of, read_flat, type_of
 
     model = read_flat(blob)
     tensors = model.subgraphs[0].tensors
@@ -136,8 +136,8 @@ def test_features_in_bytes_are_those_of_torch(full, shared):
 
 def test_a_mean_a_channel_becomes_one_integer_layer(imagenet):
     """The oracle: pixels normalised by hand into the float network behind the new layer."""
-    from edge_cl_export.integer_io import pixel_input
-    from edge_cl_export.quantize_litert import quantize_litert
+    from edge_cl_export.quantise.integer_io import pixel_input
+    from edge_cl_export.quantise.litert_int8 import quantize_litert
 
     made = quantize_litert(imagenet.litert, batches, integer_io=True)
     kinds = [kind for kind, _ in operators(made)]
@@ -155,7 +155,7 @@ def test_a_mean_a_channel_becomes_one_integer_layer(imagenet):
 
 
 def test_a_shared_whole_mean_costs_nothing_and_is_exact(shared):
-    from edge_cl_export.integer_io import pixel_input
+    from edge_cl_export.quantise.integer_io import pixel_input
 
     pixels = pixel_input(shared.litert)
     low, high = pixels.range
@@ -169,15 +169,15 @@ def test_a_shared_whole_mean_costs_nothing_and_is_exact(shared):
 
 
 def test_what_is_not_normalised_or_already_quantised_is_refused(full):
-    from edge_cl_export.integer_io import pixel_input
+    from edge_cl_export.quantise.integer_io import pixel_input
 
     with pytest.raises(ExportError, match="normalisation of uint8"):
         pixel_input(full)
 
 
 def test_an_operator_that_is_left_in_float_is_named(shared):
-    from edge_cl_export.integer_io import require_all_integer
-    from edge_cl_export.quantize_litert import quantize_litert
+    from edge_cl_export.quantise.integer_io import require_all_integer
+    from edge_cl_export.quantise.litert_int8 import quantize_litert
 
     with pytest.raises(ExportError, match="CAST"):
         require_all_integer(quantize_litert(shared.litert, batches))
@@ -185,9 +185,9 @@ def test_an_operator_that_is_left_in_float_is_named(shared):
 
 @pytest.mark.parametrize("runtime", ["onnx", "litert"])
 def test_every_layer_is_integer_unless_it_is_asked_to_stay(shared, runtime):
-    from edge_cl_export.graph_order import in_litert, in_onnx
-    from edge_cl_export.integer_share import integer_share
-    from edge_cl_export.quantize_litert import quantize_litert
+    from edge_cl_export.graph.graph_order import in_litert, in_onnx
+    from edge_cl_export.quantise.integer_share import integer_share
+    from edge_cl_export.quantise.litert_int8 import quantize_litert
 
     kept = [shared.layers[0], shared.layers[3]]
     if runtime == "onnx":
@@ -208,7 +208,7 @@ def test_every_layer_is_integer_unless_it_is_asked_to_stay(shared, runtime):
 
 
 def test_layers_in_float_run_in_float_and_the_others_do_not(shared):
-    from edge_cl_export.graph_order import in_onnx
+    from edge_cl_export.graph.graph_order import in_onnx
 
     kept = in_onnx(shared.graph, shared.onnx, shared.layers[1:3])
     (kinds,) = onnx_operators_run(
@@ -220,7 +220,7 @@ def test_layers_in_float_run_in_float_and_the_others_do_not(shared):
 
 @pytest.mark.parametrize("runtime", ["onnx", "litert"])
 def test_a_layer_that_was_silently_left_in_float_is_an_error(shared, runtime):
-    from edge_cl_export.integer_share import require_integer
+    from edge_cl_export.quantise.integer_share import require_integer
 
     whole = shared.onnx.SerializeToString() if runtime == "onnx" else shared.litert
     with pytest.raises(ExportError, match=f"{LAYERS} of {LAYERS} layers"):
@@ -232,7 +232,7 @@ def test_a_layer_that_was_silently_left_in_float_is_an_error(shared, runtime):
 @pytest.mark.parametrize("runtime", ["onnx", "litert"])
 def test_a_layer_is_found_by_its_weights_whatever_the_order(shared, runtime):
     """The oracle: weights read by hand from both sides."""
-    from edge_cl_export.graph_order import litert_layers, onnx_layers
+    from edge_cl_export.graph.graph_order import litert_layers, onnx_layers
 
     if runtime == "onnx":
         turned = type(shared.onnx)()
@@ -249,14 +249,14 @@ def test_a_layer_is_found_by_its_weights_whatever_the_order(shared, runtime):
 
 
 def test_a_layer_without_weights_cannot_stay_in_float(shared):
-    from edge_cl_export.graph_order import in_onnx
+    from edge_cl_export.graph.graph_order import in_onnx
 
     with pytest.raises(ExportError, match="relu6"):
         in_onnx(shared.graph, shared.onnx, ["relu6"])
 
 
 def test_integers_throughout_and_layers_in_float_contradict_each_other(shared):
-    from edge_cl_export.quantize_litert import quantize_litert
+    from edge_cl_export.quantise.litert_int8 import quantize_litert
 
     with pytest.raises(ExportError, match="1 layers"):
         quantize_litert(shared.litert, batches, integer_io=True, float_layers={"x"})
@@ -275,7 +275,7 @@ def test_symmetric_types_have_no_zero_point(shared):
 
 
 def test_the_same_bytes_come_again(full, shared):
-    from edge_cl_export.quantize_litert import quantize_litert
+    from edge_cl_export.quantise.litert_int8 import quantize_litert
 
     assert quantize_litert(shared.litert, batches, integer_io=True) == full
 
@@ -285,9 +285,9 @@ def test_nothing_of_a_network_of_integers_is_left_to_slow_kernels(full):
 
 
 def test_ranges_that_were_measured_elsewhere_are_taken(shared):
-    from edge_cl_export.clipping import chosen_ranges
-    from edge_cl_export.litert_ranges import watch_litert
-    from edge_cl_export.quantize_litert import quantize_litert
+    from edge_cl_export.quantise.clipping import chosen_ranges
+    from edge_cl_export.quantise.litert_int8 import quantize_litert
+    from edge_cl_export.quantise.litert_ranges import watch_litert
 
     seen = watch_litert(shared.litert, batches())
     same = quantize_litert(shared.litert, chosen_ranges(seen, "minmax"))
@@ -304,7 +304,7 @@ def test_ranges_that_were_measured_elsewhere_are_taken(shared):
 @pytest.fixture(scope="module")
 def projected():
     """A network with a projection and embeddings of length one."""
-    from edge_cl_export.projection import fit
+    from edge_cl_export.graph.projection import fit
 
     axes = fit(np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32), 6)
     return Network("make", *SHARED, l2=True, projection=axes)
@@ -314,9 +314,9 @@ def projected():
 def test_pooling_projection_and_length_stay_float(projected, format_):
     import onnx
 
-    from edge_cl_export.graph_order import in_litert, in_onnx
-    from edge_cl_export.integer_share import integer_share
-    from edge_cl_export.quantize_litert import quantize_litert
+    from edge_cl_export.graph.graph_order import in_litert, in_onnx
+    from edge_cl_export.quantise.integer_share import integer_share
+    from edge_cl_export.quantise.litert_int8 import quantize_litert
 
     kept = [projected.traced.projection]
     if format_ == "litert":
@@ -389,7 +389,7 @@ def transformer():
 
 @pytest.mark.parametrize("types", ["u8s8", "s8s8"])
 def test_the_layers_of_a_transformer_are_integer_and_its_attention_is_not(transformer, types):
-    from edge_cl_export.integer_share import integer_share
+    from edge_cl_export.quantise.integer_share import integer_share
 
     made = quantized_onnx(transformer, types)
     assert integer_share(made).share == 1.0 and len(integer_share(made).integer) == 5
@@ -401,8 +401,8 @@ def test_the_layers_of_a_transformer_are_integer_and_its_attention_is_not(transf
 
 
 def test_a_transformer_in_litert_too(transformer):
-    from edge_cl_export.integer_share import integer_share
-    from edge_cl_export.quantize_litert import quantize_litert
+    from edge_cl_export.quantise.integer_share import integer_share
+    from edge_cl_export.quantise.litert_int8 import quantize_litert
 
     made = quantize_litert(transformer.litert, batches)
     assert integer_share(made).share == 1.0 and len(integer_share(made).integer) == 5
@@ -430,8 +430,8 @@ class Odds(torch.nn.Module):
 
 
 def test_what_the_quantiser_or_the_fast_kernels_refuse_is_float():
-    from edge_cl_export.integer_share import integer_share
-    from edge_cl_export.quantize_litert import quantize_litert
+    from edge_cl_export.quantise.integer_share import integer_share
+    from edge_cl_export.quantise.litert_int8 import quantize_litert
 
     network = Network("make", *SHARED, wrapped=Odds)
     made = quantize_litert(network.litert, batches)

@@ -5,7 +5,7 @@ from itertools import combinations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_cl_export.integer_stretches import Operator, left_in_float
+from edge_cl_export.quantise.integer_stretches import Operator, left_in_float
 
 ROLES = ["layer", "float layer", "between", "between", "between", "float"]
 

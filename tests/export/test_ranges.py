@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edge_cl.errors import ExportError, InputError
-from edge_cl_export.clipping import (
+from edge_cl_export.quantise.clipping import (
     BINS_A_LEVEL,
     ENTROPY_STEPS,
     FINE,
@@ -20,9 +20,9 @@ from edge_cl_export.clipping import (
     percentile_range,
     squared_error,
 )
-from edge_cl_export.histogram import BINS, Histogram
-from edge_cl_export.litert_ranges import quantizer_ranges, watch_litert
-from edge_cl_export.ranges import watch_activations
+from edge_cl_export.quantise.histogram import BINS, Histogram
+from edge_cl_export.quantise.litert_ranges import quantizer_ranges, watch_litert
+from edge_cl_export.quantise.onnx_ranges import watch_activations
 
 METHODS = ("minmax", "percentile99.9", "mse", "entropy")
 floats = st.floats(-1e6, 1e6, width=32, allow_subnormal=False).filter(
@@ -309,8 +309,8 @@ def test_another_method_is_refused_in_one_line(method):
 @pytest.fixture(scope="module")
 def tiny():
     from edge_cl_export import load_factory
-    from edge_cl_export.embedding import Embedding
-    from edge_cl_export.trace import trace
+    from edge_cl_export.graph.embedding import Embedding
+    from edge_cl_export.graph.trace import trace
 
     backbone = load_factory(f"{NET}:make", size=(32, 32), **PIXELS)
     module = Embedding(backbone.module, backbone.preparation).eval()
@@ -323,7 +323,7 @@ def in_batches(count, size):
 
 
 def test_an_onnx_model_is_measured_in_one_pass_for_every_method(tiny):
-    from edge_cl_export.to_onnx import to_onnx
+    from edge_cl_export.graph.to_onnx import to_onnx
 
     module, traced = tiny
     model = to_onnx(traced.graph, traced)
@@ -338,7 +338,7 @@ def test_an_onnx_model_is_measured_in_one_pass_for_every_method(tiny):
     made = [name for node in model.graph.node for name in node.output]
     assert list(found) == [name for name in made if name in found]
     assert len(found) > len([n for n in model.graph.node if n.op_type == "Conv"])
-    from edge_cl_export.embedding import embed
+    from edge_cl_export.graph.embedding import embed
 
     features = embed(module, np.concatenate(in_batches(12, 12)))
     output = model.graph.output[0].name
@@ -373,9 +373,9 @@ def test_a_litert_model_is_measured_and_its_ranges_fit_the_quantiser(tiny, tmp_p
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
 
-    from edge_cl_export.embedding import embed
+    from edge_cl_export.graph.embedding import embed
+    from edge_cl_export.graph.to_litert import to_litert
     from edge_cl_export.quiet import quiet
-    from edge_cl_export.to_litert import to_litert
 
     module, traced = tiny
     model = to_litert(traced.graph, (32, 32))
@@ -417,10 +417,10 @@ def padded():
     """A `.tflite` that pads with -inf before a max pooling of values of either sign."""
     import torch
 
-    from edge_cl_export.embedding import Embedding
-    from edge_cl_export.preparation import Preparation
-    from edge_cl_export.to_litert import to_litert
-    from edge_cl_export.trace import trace
+    from edge_cl_export.graph.embedding import Embedding
+    from edge_cl_export.graph.preparation import Preparation
+    from edge_cl_export.graph.to_litert import to_litert
+    from edge_cl_export.graph.trace import trace
 
     torch.manual_seed(0)
     conv = torch.nn.Conv2d(3, 4, 3)
@@ -432,7 +432,7 @@ def padded():
 
 
 def test_padding_is_no_activation(padded):
-    from edge_cl_export.flatbuffer import constant, kind_of, name_of, read_flat
+    from edge_cl_export.quantise.flatbuffer import constant, kind_of, name_of, read_flat
 
     flat = read_flat(padded)
     graph = flat.subgraphs[0]
@@ -447,7 +447,7 @@ def test_padding_is_no_activation(padded):
 def test_what_was_padded_gives_the_same_features_in_integers(padded, integer_io):
     from edge_cl.bundle import EncoderSpec
     from edge_cl.encoders.litert_runner import LiteRTRunner
-    from edge_cl_export.quantize_litert import quantize_litert
+    from edge_cl_export.quantise.litert_int8 import quantize_litert
 
     pictures = blobs(6, seed=2, size=32)[0]
     made = quantize_litert(padded, lambda: [pictures], integer_io=integer_io)
@@ -462,7 +462,7 @@ def test_what_was_padded_gives_the_same_features_in_integers(padded, integer_io)
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_an_activation_that_is_not_finite_is_still_an_error(padded, bad):
-    from edge_cl_export.flatbuffer import constant, kind_of, read_flat, write_flat
+    from edge_cl_export.quantise.flatbuffer import constant, kind_of, read_flat, write_flat
 
     flat = read_flat(padded)
     graph = flat.subgraphs[0]

@@ -15,18 +15,18 @@ from edge_cl.encoders.litert_runner import LiteRTRunner
 from edge_cl.encoders.onnx_runner import OnnxRunner
 from edge_cl.errors import EdgeCLError, ExportError, InputError
 from edge_cl.onnx_file import check_onnx
-from edge_cl_export.clipping import chosen_ranges
-from edge_cl_export.embedding import Embedding, Preparation
-from edge_cl_export.flatbuffer import kind_of, name_of, read_flat, write_flat
-from edge_cl_export.quantize_litert import quantize_litert
-from edge_cl_export.quantize_onnx import quantize_onnx
+from edge_cl_export.graph.embedding import Embedding, Preparation
+from edge_cl_export.graph.to_litert import to_litert
+from edge_cl_export.graph.trace import trace
+from edge_cl_export.quantise.clipping import chosen_ranges
+from edge_cl_export.quantise.flatbuffer import kind_of, name_of, read_flat, write_flat
+from edge_cl_export.quantise.litert_int8 import quantize_litert
+from edge_cl_export.quantise.onnx_int8 import quantize_onnx
+from edge_cl_export.quantise.onnx_ranges import watch_activations
 from edge_cl_export.quiet import quiet
-from edge_cl_export.ranges import watch_activations
-from edge_cl_export.ready_onnx import open_onnx
-from edge_cl_export.ready_tflite import open_tflite
+from edge_cl_export.ready.onnx_network import open_onnx
+from edge_cl_export.ready.tflite_network import open_tflite
 from edge_cl_export.recipe import Recipe
-from edge_cl_export.to_litert import to_litert
-from edge_cl_export.trace import trace
 
 MEAN, STD = (100.0, 110.0, 120.0), (50.0, 51.0, 52.0)
 CHANNELS = {"mean": MEAN, "std": STD}

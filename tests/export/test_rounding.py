@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from edge_cl_export.bias_correction import correct_biases
-from edge_cl_export.embedding import Embedding, embed
-from edge_cl_export.preparation import Preparation
-from edge_cl_export.rounding import LEVELS, round_nearest, round_row_weights, round_weights
-from edge_cl_export.second_moments import LayerMoments, layer_moments, weighted_layers
+from edge_cl_export.graph.embedding import Embedding, embed
+from edge_cl_export.graph.preparation import Preparation
+from edge_cl_export.graph.second_moments import LayerMoments, layer_moments, weighted_layers
+from edge_cl_export.graph.trace import trace, weight_of
+from edge_cl_export.remedy.bias_correction import correct_biases
+from edge_cl_export.remedy.rounding import LEVELS, round_nearest, round_row_weights, round_weights
 from edge_cl_export.sources import load_factory
-from edge_cl_export.trace import trace, weight_of
 
 
 def correlated(rng, f):

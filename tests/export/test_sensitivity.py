@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from edge_cl.errors import InputError, StorageError
-from edge_cl_export.embedding import Embedding, embed
-from edge_cl_export.frontier import frontier, halvings
-from edge_cl_export.frontier_picture import draw_frontier
-from edge_cl_export.preparation import Preparation
-from edge_cl_export.rounding import round_weights
-from edge_cl_export.second_moments import layer_moments, weighted_layers
-from edge_cl_export.sensitivity import Sensitivity, divergence, sensitivities
+from edge_cl_export.graph.embedding import Embedding, embed
+from edge_cl_export.graph.preparation import Preparation
+from edge_cl_export.graph.second_moments import layer_moments, weighted_layers
+from edge_cl_export.graph.trace import trace, weight_of
+from edge_cl_export.remedy.frontier import frontier, halvings
+from edge_cl_export.remedy.frontier_picture import draw_frontier
+from edge_cl_export.remedy.rounding import round_weights
+from edge_cl_export.remedy.sensitivity import Sensitivity, divergence, sensitivities
 from edge_cl_export.sources import load_factory
-from edge_cl_export.trace import trace, weight_of
 
 PICTURES, _ = blobs(12, size=32)
 

@@ -9,7 +9,7 @@ from onnxruntime import InferenceSession
 from onnxruntime.quantization import CalibrationDataReader, quantize_static
 
 from edge_cl.errors import ExportError
-from edge_cl_export.stages import MOST, litert_stages, onnx_stages
+from edge_cl_export.proof.stages import MOST, litert_stages, onnx_stages
 
 SCALE = 2.0**-3
 PICTURES = blobs(3, seed=4, size=8)[0]

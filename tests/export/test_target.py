@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 from edge_cl.device import Profile, load_profile, profile_names
 from edge_cl.errors import ExportError, InputError
 from edge_cl_export.recipe import FORMATS
-from edge_cl_export.target import check_runtime, choose_target
+from edge_cl_export.target.board import check_runtime, choose_target
 
 BOARD = """
 name = "a board"
@@ -49,7 +49,7 @@ def an_onnx(opset, ir, domain=""):
 def a_tflite(kind, version, *, int8=False, scales=1):
     from ai_edge_litert import schema_py_generated as schema
 
-    from edge_cl_export.flatbuffer import write_flat
+    from edge_cl_export.quantise.flatbuffer import write_flat
 
     number = getattr(schema.BuiltinOperator, kind)
     code = schema.OperatorCodeT(
@@ -196,7 +196,7 @@ def test_an_operator_that_no_release_is_known_for_is_named():
 
 def test_what_onnx_itself_says_of_opsets_agrees():
     """onnx pairs each opset with the IR version of its release: none may need more than ours."""
-    from edge_cl_export.runtime_versions import oldest_onnxruntime
+    from edge_cl_export.target.runtime_versions import oldest_onnxruntime
 
     for opset, ir in ((15, 8), (18, 8), (19, 9), (20, 9), (21, 10)):
         assert helper.find_min_ir_version_for([helper.make_opsetid("", opset)]) == ir

@@ -23,9 +23,9 @@ from edge_cl_export.adapt.first_session import train
 from edge_cl_export.adapt.gain import Gain, gain
 from edge_cl_export.adapt.repeatable import repeatable
 from edge_cl_export.adapt.sessions import Sides, sides
-from edge_cl_export.calibration import Pictures
-from edge_cl_export.embedding import Embedding, embed
-from edge_cl_export.preparation import Preparation
+from edge_cl_export.graph.embedding import Embedding, embed
+from edge_cl_export.graph.preparation import Preparation
+from edge_cl_export.pictures.calibration import Pictures
 from edge_cl_export.steps import Progress
 
 __all__ = ["EPOCHS", "Adapted", "Mode", "adapt"]

@@ -17,7 +17,6 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edge_cl.arrays import F32
 from edge_cl.errors import ExportError
-from edge_cl_export.flatbuffer import read_flat
 from edge_cl_export.head.rule import Rule
 from edge_cl_export.head.steps import GRID, Grid, Signs, Sphere, Step, map_name
 from edge_cl_export.head.tflite_model import (
@@ -28,6 +27,7 @@ from edge_cl_export.head.tflite_model import (
     with_labels,
 )
 from edge_cl_export.head.tflite_sphere import sphere
+from edge_cl_export.quantise.flatbuffer import read_flat
 
 __all__ = ["head_tflite", "takes_int8"]
 

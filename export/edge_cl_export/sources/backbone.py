@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from edge_cl.arrays import F32, U8
-from edge_cl_export.preparation import Preparation
+from edge_cl_export.graph.preparation import Preparation
 
 __all__ = ["Backbone", "OwnPreprocessing"]
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import torch
 from torch import nn
 
-from edge_cl_export.preparation import Preparation
+from edge_cl_export.graph.preparation import Preparation
 from edge_cl_export.sources.backbone import Backbone
 from edge_cl_export.sources.foreign import library, loading
 

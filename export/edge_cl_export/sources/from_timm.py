@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from edge_cl.arrays import F32, U8
 from edge_cl.errors import InputError
-from edge_cl_export.preparation import Preparation
+from edge_cl_export.graph.preparation import Preparation
 from edge_cl_export.sources.backbone import Backbone, OwnPreprocessing
 from edge_cl_export.sources.feature_map import is_mean_of_map
 from edge_cl_export.sources.foreign import library, loading

@@ -16,7 +16,7 @@ from torch import nn
 
 from edge_cl.arrays import F32, U8
 from edge_cl.errors import ExportError, InputError
-from edge_cl_export.preparation import Preparation
+from edge_cl_export.graph.preparation import Preparation
 from edge_cl_export.sources.backbone import Backbone, OwnPreprocessing
 from edge_cl_export.sources.foreign import library, loading
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from edge_cl.arrays import F32, U8
 from edge_cl.errors import ExportError, InputError
-from edge_cl_export.preparation import Preparation
+from edge_cl_export.graph.preparation import Preparation
 from edge_cl_export.quiet import quiet
 from edge_cl_export.sources.backbone import Backbone, OwnPreprocessing
 from edge_cl_export.sources.feature_map import is_mean_of_map

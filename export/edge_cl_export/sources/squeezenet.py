@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from edge_cl.arrays import F32
 from edge_cl.errors import ExportError
-from edge_cl_export.preparation import Preparation
+from edge_cl_export.graph.preparation import Preparation
 from edge_cl_export.sources.backbone import Backbone
 from edge_cl_export.sources.foreign import library, loading
 from edge_cl_export.sources.pickled_arrays import read_pickled_arrays

@@ -1,0 +1,1 @@
+"""Pictures to calibrate and to judge on: read, parted, changed, distilled."""

@@ -1,0 +1,1 @@
+"""How close a file is to the float network, as a device would run it."""

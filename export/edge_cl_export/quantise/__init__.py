@@ -1,0 +1,1 @@
+"""From a float file to a smaller one: ranges, integers, half precision."""

@@ -1,0 +1,1 @@
+"""Networks that come as an `.onnx` or a `.tflite` file."""

@@ -1,0 +1,1 @@
+"""What is done when int8 is too far from the float network."""

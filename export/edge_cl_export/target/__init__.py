@@ -1,0 +1,1 @@
+"""What a board wants, and what its oldest runtime can load."""
