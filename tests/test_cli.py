@@ -332,12 +332,14 @@ BAD = [
     ("inspect cut.edgecl", 1, "cut.edgecl"),
     ("inspect text.jpg", 1, "text.jpg is not an edge-cl bundle"),
     ("verify sensor.edgecl", 1, "holds no inputs to compare on"),
-    ("export", 2, "expected one of BACKBONE"),
+    ("export", 2, "expected either NETWORK or --features"),
     ("export --features train.npz", 2, "--out"),
     ("export --features pickled.npz --out x.edgecl", 1, "pickled objects"),
     ("export --features nan.npz --out x.edgecl", 1, "row 1"),
-    ("export --model m.py:f --input-size big --out x.edgecl", 2, "--input-size"),
-    ("export --model m.py:f --mean 1,2 --out x.edgecl", 2, "--mean"),
+    ("export m.py:f --input-size big --out x.edgecl", 2, "--input-size"),
+    ("export m.py:f --mean 1,2 --out x.edgecl", 2, "--mean"),
+    ("export m.onnx --layout CHW --out x.edgecl", 2, "--layout"),
+    ("export timm/vit", 2, "--out"),
 ]
 
 
