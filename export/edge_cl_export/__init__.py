@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from edge_cl_export.command import Asked, export_command, layers_command
     from edge_cl_export.graph.embedding import Embedding
     from edge_cl_export.graph.preparation import Preparation
-    from edge_cl_export.material import Material
     from edge_cl_export.network import Network, of_backbone, of_ready
     from edge_cl_export.pictures.calibration import Pictures, demo_pictures, open_pictures
+    from edge_cl_export.pictures.material import Material
     from edge_cl_export.pipeline import ExportResult, export
     from edge_cl_export.proof.fidelity import Fidelity, Gate
     from edge_cl_export.recipe import FORMATS, Recipe, parse_recipe
@@ -36,7 +36,7 @@ _HOME = {
     "ExportResult": "pipeline",
     "Fidelity": "proof.fidelity",
     "Gate": "proof.fidelity",
-    "Material": "material",
+    "Material": "pictures.material",
     "Network": "network",
     "Pictures": "pictures.calibration",
     "Preparation": "graph.preparation",

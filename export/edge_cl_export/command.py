@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from edge_cl.encoders.onnx_runner import forbid_telemetry
 from edge_cl.errors import InputError, MissingExtraError
-from edge_cl_export.material import Material
 from edge_cl_export.pictures.calibration import demo_pictures, open_pictures
+from edge_cl_export.pictures.material import Material
 from edge_cl_export.proof.fidelity import Gate
 from edge_cl_export.recipe import USUAL, formats_for, parse_recipe
 from edge_cl_export.wanted import Pool, Wanted

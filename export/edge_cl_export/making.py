@@ -9,6 +9,7 @@ import onnx
 from edge_cl.bundle import EncoderSpec
 from edge_cl.encoders import litert_runner, onnx_runner
 from edge_cl.errors import FidelityError
+from edge_cl_export.encoder_file import EncoderFile
 from edge_cl_export.proof.fidelity import Fidelity
 from edge_cl_export.proof.judge import Judge, described, require_runtime, runner_of
 from edge_cl_export.proof.stages import Stage, litert_stages, onnx_stages
@@ -19,7 +20,6 @@ from edge_cl_export.steps import Steps
 from edge_cl_export.target.board import check_runtime
 from edge_cl_export.wanted import Wanted
 from edge_cl_export.workshop import ReadyWorkshop, TracedWorkshop
-from edge_cl_export.write import EncoderFile
 
 __all__ = ["Maker"]
 

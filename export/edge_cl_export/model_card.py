@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from edge_cl.bundle import EmbeddingSpec
+from edge_cl_export.encoder_file import EncoderFile
 from edge_cl_export.graph.preparation import Preparation
-from edge_cl_export.material import Material
 from edge_cl_export.network import Network
+from edge_cl_export.pictures.material import Material
 from edge_cl_export.proof.fidelity import HeadAccuracy
 from edge_cl_export.wanted import Wanted
-
-if TYPE_CHECKING:
-    from edge_cl_export.write import EncoderFile
 
 __all__ = ["model_card"]
 

@@ -11,8 +11,8 @@ from torch import nn
 from edge_cl_export.graph.embedding import Embedding, embed
 from edge_cl_export.graph.preparation import Preparation
 from edge_cl_export.graph.projection import Projection, fit
-from edge_cl_export.material import Material
 from edge_cl_export.pictures.calibration import Pictures
+from edge_cl_export.pictures.material import Material
 from edge_cl_export.ready.onnx_network import ReadyOnnx
 from edge_cl_export.ready.tflite_network import ReadyTflite
 from edge_cl_export.sources import Backbone, check_preprocessing

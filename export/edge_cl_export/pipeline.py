@@ -17,9 +17,10 @@ import numpy as np
 
 from edge_cl.bundle import EmbeddingSpec, EncoderSpec
 from edge_cl.errors import BackendError, ExportError, MissingExtraError
+from edge_cl_export.encoder_file import EncoderFile
 from edge_cl_export.making import Maker
-from edge_cl_export.material import Material
 from edge_cl_export.network import Network
+from edge_cl_export.pictures.material import Material
 from edge_cl_export.proof.fidelity import Fidelity, Reference
 from edge_cl_export.proof.judge import Judge, Latency, latency
 from edge_cl_export.remedy.climb import Rung
@@ -27,7 +28,7 @@ from edge_cl_export.remedy.frontier_picture import draw_frontier
 from edge_cl_export.steps import Progress, Steps
 from edge_cl_export.wanted import Wanted
 from edge_cl_export.workshop import TracedWorkshop
-from edge_cl_export.write import EncoderFile, embedding_spec, write_export
+from edge_cl_export.write import embedding_spec, write_export
 
 __all__ = ["ExportResult", "export"]
 

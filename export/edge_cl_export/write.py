@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,53 +22,22 @@ from safetensors.numpy import save
 
 import edge_cl
 from edge_cl.arrays import F32
-from edge_cl.bundle import EmbeddingSpec, EncoderSpec, Manifest, write_bundle
+from edge_cl.bundle import EmbeddingSpec, Manifest, write_bundle
 from edge_cl.errors import ExportError
 from edge_cl.features import grid_step
-from edge_cl_export.material import Material
+from edge_cl_export.encoder_file import EncoderFile
 from edge_cl_export.model_card import model_card
 from edge_cl_export.network import Network
-from edge_cl_export.proof.fidelity import Fidelity
+from edge_cl_export.pictures.material import Material
 from edge_cl_export.proof.judge import Judge
-from edge_cl_export.proof.stages import Stage
-from edge_cl_export.recipe import Recipe
-from edge_cl_export.remedy.climb import Rung
 from edge_cl_export.wanted import Wanted
 
-__all__ = ["EncoderFile", "embedding_spec", "write_export"]
+__all__ = ["embedding_spec", "write_export"]
 
 _TOOLS = (
     "torch", "onnx", "onnxscript", "onnxruntime", "litert-torch", "ai-edge-litert",
     "ai-edge-quantizer", "numpy", "pillow",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncoderFile:
-    """One encoder file, how it was made, and how faithful it is.
-
-    Attributes
-    ----------
-    misses : of the gate, where they were accepted by name.
-    rungs : the remedies that were tried, the recipe it began with first; none for float files.
-    stages : where along the network its error arises.
-    operators : how many of each kind run where, here: provider -> kind -> number.
-    integer_layers : how many weighted layers compute in integers.
-    float_layers : of an int8 file, those that do not, by their names in it.
-    deployed : (m, d) features of the parity pictures, as this file gives them here.
-    """
-
-    spec: EncoderSpec
-    recipe: Recipe
-    data: bytes
-    fidelity: Fidelity
-    misses: tuple[str, ...]
-    rungs: tuple[Rung, ...]
-    stages: tuple[Stage, ...]
-    operators: dict[str, dict[str, int]]
-    integer_layers: int
-    float_layers: tuple[str, ...]
-    deployed: F32
 
 
 def embedding_spec(features: F32) -> EmbeddingSpec:

@@ -34,8 +34,8 @@ from edge_cl.arrays import U8
 from edge_cl.errors import ExportError, InputError
 from edge_cl_export.graph.embedding import Embedding
 from edge_cl_export.graph.preparation import Preparation
-from edge_cl_export.material import Material
 from edge_cl_export.pictures.calibration import Pictures
+from edge_cl_export.pictures.material import Material
 from edge_cl_export.pictures.photo_noise import PHOTO_MEAN, PHOTO_STD, column, photo_noise
 from edge_cl_export.steps import Progress
 
