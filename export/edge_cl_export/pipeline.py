@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_cl.bundle import EmbeddingSpec, EncoderSpec
-from edge_cl.errors import BackendError, ExportError, MissingExtraError
+from edge_cl.errors import BackendError, ExportError, FidelityError, MissingExtraError
 from edge_cl_export.encoder_file import EncoderFile
 from edge_cl_export.making import Maker
 from edge_cl_export.network import Network
@@ -133,9 +133,11 @@ def export(
 def _made(
     maker: Maker, format_: str, wanted: Wanted
 ) -> EncoderFile | MissingExtraError | ExportError | BackendError:
-    """Return the file, or why there is none where it may be left out."""
+    """Return the file, or why there is none where it may be left out: never for its quality."""
     try:
         return maker.make(format_)
+    except FidelityError:
+        raise
     except (MissingExtraError, ExportError, BackendError) as error:
         if wanted.optional:
             return error

@@ -1,5 +1,6 @@
 """What misses the gate, or is interrupted, leaves no file."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_cl.bundle import EmbeddingSpec, open_bundle
-from edge_cl.errors import ExportError, FidelityError, InputError
+from edge_cl.errors import ExportError, FidelityError, InputError, StorageError
 from edge_cl.verify import verify
 from edge_cl_export.proof.fidelity import Gate, check, measure, misses
 
@@ -22,6 +23,24 @@ def test_below_the_gate_nothing_is_written(export_tiny, tmp_path):
         export_tiny(
             tmp_path / "x.edgecl", formats=["onnx-fp32", "onnx-int8"], gate=Gate(cosine_mean=1.0)
         )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_misses_the_gate_is_not_merely_left_out(export_tiny, tmp_path):
+    """Formats that cannot be made here are; one that is too far off is an error."""
+    with pytest.raises(FidelityError, match="worst cosine"):
+        export_tiny(tmp_path / "x.edgecl", gate=Gate(cosine_worst=1.0))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_bundle(export_tiny, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(StorageError, match="No space left") as caught:
+        export_tiny(tmp_path / "x.edgecl", formats=["onnx-fp32"])
+    assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
