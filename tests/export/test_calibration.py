@@ -11,7 +11,7 @@ from PIL import Image
 
 from edge_cl.bundle import InputSpec
 from edge_cl.errors import InputError
-from edge_cl_export import calibration as module
+from edge_cl_export.pictures import calibration as module
 from edge_cl_export.pictures.calibration import (
     CALIBRATION,
     FEWEST,
