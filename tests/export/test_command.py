@@ -90,7 +90,7 @@ def test_a_missing_converter_names_the_install_line(export_tiny, tmp_path, monke
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "made"),
-    [("litert_torch", "onnx"), ("ai_edge_litert", "onnx"), ("onnxruntime", "litert")],
+    [("ai_edge_litert", "onnx"), ("onnxruntime", "litert")],
 )
 def test_without_one_runtime_or_converter_the_other_is_used_and_the_rest_is_named(
     tmp_path, pictures_file, missing, made

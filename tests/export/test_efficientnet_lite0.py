@@ -12,7 +12,7 @@ def test_efficientnet_lite0_reaches_its_numbers(tmp_path):
     result = export_command(
         Asked(source="efficientnet-lite0"),
         tmp_path / "lite0.edgecl",
-        formats=["onnx-fp32", "onnx-int8", "litert-int8"],
+        formats=["onnx-int8", "litert-int8"],
     )
     found = result.fidelity["encoder-int8.onnx"]
     assert found.cosine_mean > 0.995
