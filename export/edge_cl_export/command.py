@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edge_cl.encoders.onnx_runner import forbid_telemetry
 from edge_cl.errors import InputError, MissingExtraError
@@ -14,10 +14,11 @@ from edge_cl_export.pictures.calibration import demo_pictures, open_pictures
 from edge_cl_export.pictures.material import Material
 from edge_cl_export.proof.fidelity import Gate
 from edge_cl_export.recipe import USUAL, formats_for, parse_recipe
-from edge_cl_export.wanted import Pool, Wanted
+from edge_cl_export.wanted import Wanted
 
 if TYPE_CHECKING:
     from edge_cl_export.graph.layers import Layer
+    from edge_cl_export.graph.preparation import Pool
     from edge_cl_export.network import Network
     from edge_cl_export.pipeline import ExportResult
     from edge_cl_export.ready.entry import Layout
@@ -62,9 +63,11 @@ class Asked:
     adapt_mode: str = "film"
 
     @property
-    def ready(self) -> bool:
-        """Whether the network comes as a file of its own."""
-        return self.source.endswith((".onnx", ".tflite"))
+    def ready(self) -> Literal["onnx", "litert", ""]:
+        """The runtime of a network that comes as a file of its own; empty for others."""
+        if self.source.endswith(".onnx"):
+            return "onnx"
+        return "litert" if self.source.endswith(".tflite") else ""
 
 
 def export_command(
@@ -170,8 +173,7 @@ def _formats(
         return (parse_recipe(recipe).format,)
     chosen = list(USUAL) if target is None else target.formats
     if asked.ready:
-        runtime = "onnx" if asked.source.endswith(".onnx") else "litert"
-        chosen = [name for name in chosen if name.startswith(runtime)]
+        chosen = [name for name in chosen if name.startswith(asked.ready)]
         if not chosen:
             raise InputError(f"{asked.source} can become no format that the board wants")
     return tuple(formats_for(chosen))
@@ -192,7 +194,6 @@ def _refuse_contradictions(asked: Asked, wanted: Wanted) -> None:
     if asked.layout is not None and not asked.ready:
         raise InputError(f"--layout is of a network that comes as a file, not of {asked.source}")
     if asked.ready:
-        runtime = "onnx" if asked.source.endswith(".onnx") else "litert"
         for name, given in (
             ("--data-free", asked.data_free),
             ("--adapt", asked.adapt is not None),
@@ -202,7 +203,7 @@ def _refuse_contradictions(asked: Asked, wanted: Wanted) -> None:
         ):
             if given:
                 raise InputError(f"{name} needs a PyTorch network, {asked.source} is a file")
-        foreign = [name for name in wanted.formats if not name.startswith(runtime)]
+        foreign = [name for name in wanted.formats if not name.startswith(asked.ready)]
         if foreign:
             raise InputError(
                 f"{asked.source} cannot become {foreign[0]}",
@@ -244,7 +245,7 @@ def _ready(asked: Asked, wanted: Wanted) -> ReadyOnnx | ReadyTflite:
     from edge_cl_export.ready.tflite_network import open_tflite
 
     path = Path(asked.source)
-    opened = open_onnx if path.suffix == ".onnx" else open_tflite
+    opened = open_onnx if asked.ready == "onnx" else open_tflite
     return opened(
         path, layer=wanted.layer, size=asked.size, mean=asked.mean, std=asked.std,
         pool=wanted.pool, l2=wanted.l2, layout=asked.layout,

@@ -28,13 +28,3 @@ class Steps:
             self._progress(what, self._share)
         self._share += (1.0 - self._share) / (self._left + 1)
         self._left = max(self._left - 1, 4)
-
-    def part(self, what: str) -> Progress:
-        """Return what a long step of its own tells its progress to."""
-        start, end = self._share, self._share + (1.0 - self._share) / (self._left + 1)
-
-        def told(detail: str, share: float) -> None:
-            if self._progress is not None:
-                self._progress(f"{what}: {detail}", start + (end - start) * min(share, 1.0))
-
-        return told

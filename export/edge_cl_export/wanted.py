@@ -5,20 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from edge_cl.errors import InputError, MissingExtraError
+from edge_cl_export.graph.preparation import Pool, check_pool
 from edge_cl_export.proof.fidelity import Gate
 from edge_cl_export.recipe import Recipe, formats_for, parse_recipe
 
-__all__ = ["POOLS", "Pool", "Wanted"]
+__all__ = ["Wanted"]
 
 if TYPE_CHECKING:
     from edge_cl_export.target.board import Target
 
-Pool = Literal["mean", "max", "token", "none"]
 PICTURES = (".png", ".svg", ".pdf")
-POOLS: tuple[str, ...] = get_args(Pool)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +55,7 @@ class Wanted:
 
     def __post_init__(self) -> None:
         formats_for(list(self.formats))
-        if self.pool not in POOLS:
-            raise InputError(f"expected a pooling of {', '.join(POOLS)}, got {self.pool!r}")
+        check_pool(self.pool)
         if self.project is not None and self.project < 2:
             raise InputError(f"expected a projection to 2 features or more, got {self.project}")
         if not 1 <= self.parity <= 64:

@@ -9,7 +9,7 @@ form and no twins (`ReadyWorkshop`): its weights stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -23,7 +23,7 @@ from edge_cl_export.forms import LiteRTForms, OnnxForms
 from edge_cl_export.graph.embedding import Embedding, embed
 from edge_cl_export.graph.graph_order import in_litert, in_onnx
 from edge_cl_export.graph.preparation import Preparation
-from edge_cl_export.graph.second_moments import layer_moments, weighted_layers
+from edge_cl_export.graph.second_moments import LayerMoments, layer_moments, weighted_layers
 from edge_cl_export.graph.to_litert import to_litert
 from edge_cl_export.graph.to_onnx import to_onnx
 from edge_cl_export.graph.trace import trace
@@ -92,6 +92,7 @@ class TracedWorkshop:
         self.batch = BATCH if self._traced.any_batch else 1
         self.layers = tuple(node.name for node, _ in weighted_layers(self._traced.graph))
         self._twins: dict[Twin, fx.GraphModule] = {(False, "nearest"): self._traced.graph}
+        self._moments: dict[bool, Mapping[str, LayerMoments]] = {}
         self._onnx: dict[Twin, OnnxForms] = {}
         self._litert: dict[Twin, LiteRTForms] = {}
 
@@ -121,8 +122,7 @@ class TracedWorkshop:
     @cached_property
     def sensitivities(self) -> tuple[Sensitivity, ...]:
         """What int8 in one layer alone does to the embedding, layer by layer."""
-        few = self._chosen.pick(range(min(len(self._chosen), SENSITIVITY_PICTURES)))
-        pictures = np.concatenate(list(few.batches(self._preparation.spec, self.batch)))
+        pictures = np.concatenate(list(self._few(SENSITIVITY_PICTURES)()))
         rounded = self._twin((False, "gptq"))
         found = sensitivities(self._traced.graph, pictures, rounded=rounded)
         return tuple(layer for layer in found if layer.layer != self._traced.projection)
@@ -166,15 +166,21 @@ class TracedWorkshop:
             graph = self._traced.graph
             if rounding != "nearest":
                 graph = self._twin((equalised, "nearest"))
-                few = self._few(ROUNDING_PICTURES)
-                moments = layer_moments(graph, few())
-                moments.pop(self._traced.projection or "", None)
                 rounded = round_weights if rounding == "gptq" else round_nearest
-                graph = rounded(graph, moments)
+                graph = rounded(graph, self._moments_of(equalised))
             elif equalised:
                 graph, _ = equalise(graph, self._few(ROUNDING_PICTURES)())
             self._twins[twin] = graph
         return self._twins[twin]
+
+    def _moments_of(self, equalised: bool) -> Mapping[str, LayerMoments]:
+        """Return what the layers see, but for the projection, which is not rounded."""
+        if equalised not in self._moments:
+            graph = self._twin((equalised, "nearest"))
+            found = layer_moments(graph, self._few(ROUNDING_PICTURES)())
+            found.pop(self._traced.projection or "", None)
+            self._moments[equalised] = found
+        return self._moments[equalised]
 
     def _onnx_forms(self, twin: Twin) -> OnnxForms:
         if twin not in self._onnx:

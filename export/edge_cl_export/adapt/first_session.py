@@ -28,8 +28,8 @@ from edge_cl.arrays import F32, U8
 from edge_cl.bundle import InputSpec
 from edge_cl.errors import ExportError, InputError
 from edge_cl_export.adapt.linear_head import LinearHead
+from edge_cl_export.first_line import first_line
 from edge_cl_export.graph.embedding import Embedding
-from edge_cl_export.graph.traceable import first_line
 from edge_cl_export.pictures.calibration import Pictures
 from edge_cl_export.steps import Progress
 

@@ -9,8 +9,6 @@ change of layout: converters then fold the transpose into the first convolution.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -19,15 +17,13 @@ from torch import Tensor, nn
 from edge_cl.arrays import F32, U8
 from edge_cl.errors import ExportError, InputError
 from edge_cl_export.graph.layers import cut
-from edge_cl_export.graph.preparation import Preparation
+from edge_cl_export.graph.preparation import Pool, Preparation, check_pool
 from edge_cl_export.graph.projection import Projection
 from edge_cl_export.graph.traceable import check_network, describe
 
-__all__ = ["EPS", "Embedding", "Pool", "Preparation", "embed"]
+__all__ = ["EPS", "Embedding", "embed"]
 
 EPS = 1e-6  # a shorter embedding says nothing; also the smallest that float16 can hold
-
-Pool = Literal["mean", "max", "token", "none"]
 
 
 class Embedding(nn.Module):
@@ -64,8 +60,7 @@ class Embedding(nn.Module):
         projection: Projection | None = None,
     ) -> None:
         super().__init__()
-        if pool not in get_args(Pool):
-            raise InputError(f"no pooling is called {pool!r}", hint=", ".join(get_args(Pool)))
+        check_pool(pool)
         check_network(backbone)
         self.backbone = backbone if layer is None else cut(backbone, layer, preparation)
         self.pool = pool

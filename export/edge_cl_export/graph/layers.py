@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from edge_cl.errors import ExportError, InputError
+from edge_cl_export.first_line import first_line
 from edge_cl_export.graph.preparation import Preparation
-from edge_cl_export.graph.traceable import check_network, describe, first_line
+from edge_cl_export.graph.traceable import check_network, describe
 
 __all__ = ["Cut", "Layer", "cut", "layers"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 import numpy as np
@@ -11,7 +11,16 @@ import numpy as np
 from edge_cl.bundle import InputSpec
 from edge_cl.errors import InputError
 
-__all__ = ["Preparation"]
+__all__ = ["Pool", "Preparation", "check_pool"]
+
+Pool = Literal["mean", "max", "token", "none"]
+"""What becomes of positions or tokens: see `embedding.Embedding`."""
+
+
+def check_pool(pool: str) -> None:
+    """Do nothing if a pooling is called `pool`, else raise InputError."""
+    if pool not in get_args(Pool):
+        raise InputError(f"no pooling is called {pool!r}", hint=", ".join(get_args(Pool)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

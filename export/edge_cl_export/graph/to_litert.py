@@ -15,6 +15,7 @@ import torch
 from torch import fx
 
 from edge_cl.errors import EdgeCLError, ExportError, MissingExtraError
+from edge_cl_export.first_line import first_line
 from edge_cl_export.quiet import quiet
 
 __all__ = ["to_litert"]
@@ -47,8 +48,7 @@ def to_litert(graph: fx.GraphModule, size: tuple[int, int]) -> bytes:
     except EdgeCLError:
         raise
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        raise ExportError(f"LiteRT export failed: {type(error).__name__}: {first}") from error
+        raise ExportError(f"LiteRT export failed: {first_line(error)}") from error
 
 
 def _padded_with_zeros(graph: fx.GraphModule) -> fx.GraphModule:

@@ -8,6 +8,7 @@ from torch import fx
 from torch.export import Dim
 
 from edge_cl.errors import ExportError, MissingExtraError
+from edge_cl_export.first_line import first_line
 from edge_cl_export.graph.trace import Traced
 from edge_cl_export.quiet import quiet
 
@@ -47,8 +48,7 @@ def to_onnx(graph: fx.GraphModule, traced: Traced) -> onnx.ModelProto:
     except ExportError:
         raise
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        raise ExportError(f"ONNX export failed: {type(error).__name__}: {first}") from error
+        raise ExportError(f"ONNX export failed: {first_line(error)}") from error
     _strip(model)
     model.ir_version = min(model.ir_version, IR_VERSION)
     onnx.checker.check_model(model)

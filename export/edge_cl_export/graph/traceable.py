@@ -15,9 +15,10 @@ from torch import Tensor, fx, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from edge_cl.errors import EdgeCLError, ExportError
+from edge_cl_export.first_line import first_line
 from edge_cl_export.quiet import quiet
 
-__all__ = ["check_graph", "check_network", "check_size", "describe", "first_line", "refusal"]
+__all__ = ["check_graph", "check_network", "check_size", "describe", "refusal"]
 
 SIZES = (224, 32, 64, 96, 128, 160, 192, 240, 256, 288, 299, 320, 384, 448, 512)
 
@@ -157,12 +158,6 @@ def describe(output: object) -> str:
         )
         return f"{len(parts)} outputs ({inside}{', ...' if len(parts) > 4 else ''})"
     return f"a {type(output).__name__}"
-
-
-def first_line(error: BaseException) -> str:
-    """Return the kind of `error` and the first line of its message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _attempt(module: nn.Module, size: tuple[int, int]) -> Exception | None:

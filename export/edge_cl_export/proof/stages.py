@@ -34,15 +34,13 @@ from edge_cl_export.proof.stage_error import (
     in_both,
     real,
 )
+from edge_cl_export.quantise.integer_share import LITERT_WEIGHTED, ONNX_WEIGHTED
 from edge_cl_export.quiet import quiet
 
 __all__ = ["MOST", "Stage", "litert_stages", "onnx_stages"]
 
-_ONNX_WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _ONNX_FUSED = {"Add", "Clip", "HardSwish", "LeakyRelu", "Relu"}  # behind a layer, and one with it
-_LITERT_WEIGHTED = {
-    "BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV",
-}  # fmt: skip
+_LITERT_PRODUCTS = LITERT_WEIGHTED | {"BATCH_MATMUL"}  # MatMul, in ONNX, is of both kinds
 
 
 def onnx_stages(
@@ -104,7 +102,7 @@ def _onnx_layers(graph: onnx.GraphProto) -> list[Layer]:
             users.setdefault(name, []).append(node)
     layers: list[Layer] = []
     for node in graph.node:
-        if node.op_type not in _ONNX_WEIGHTED:
+        if node.op_type not in ONNX_WEIGHTED:
             continue
         tensors = [node.output[0]]
         while len(next_ones := users.get(tensors[-1], [])) == 1:
@@ -191,7 +189,7 @@ def _litert_layers(interpreter: Any) -> list[Layer]:
     names = {t["index"]: t["name"] for t in interpreter.get_tensor_details()}
     layers: list[Layer] = []
     for op in interpreter._get_ops_details():
-        if op["op_name"] in _LITERT_WEIGHTED:
+        if op["op_name"] in _LITERT_PRODUCTS:
             output = names[int(op["outputs"][0])]
             layers.append(Layer(len(layers) + 1, op["op_name"], (output,)))
     return layers

@@ -20,6 +20,7 @@ import onnx
 from onnx import numpy_helper
 
 from edge_cl.errors import ExportError, MissingExtraError
+from edge_cl_export.first_line import first_line
 from edge_cl_export.quantise.flatbuffer import constant, kind_of, name_of, read_flat, write_flat
 from edge_cl_export.quantise.integer_share import LITERT_WEIGHTED
 from edge_cl_export.quantise.onnx_int8 import outside
@@ -60,8 +61,7 @@ def half_onnx(model: onnx.ModelProto) -> onnx.ModelProto:
                 middle, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_SUMS]
             )
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        raise ExportError(f"ONNX half precision: {type(error).__name__}: {first}") from error
+        raise ExportError(f"ONNX half precision: {first_line(error)}") from error
     return _joined(whole, head, made, tail)
 
 
@@ -103,8 +103,7 @@ def half_litert(model: bytes) -> bytes:
             )
             made = worker.quantize(enable_progress_report=False).quantized_model
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        raise ExportError(f"LiteRT half precision: {type(error).__name__}: {first}") from error
+        raise ExportError(f"LiteRT half precision: {first_line(error)}") from error
     return write_flat(read_flat(bytes(made)))
 
 

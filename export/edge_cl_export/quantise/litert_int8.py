@@ -20,6 +20,7 @@ from typing import Any
 
 from edge_cl.arrays import U8
 from edge_cl.errors import EdgeCLError, ExportError, MissingExtraError
+from edge_cl_export.first_line import first_line
 from edge_cl_export.quantise.clipping import Range, chosen_ranges
 from edge_cl_export.quantise.flatbuffer import constant, kind_of, name_of, read_flat, write_flat
 from edge_cl_export.quantise.integer_io import pixel_input, require_all_integer, require_pixel_steps
@@ -120,9 +121,8 @@ def _quantize(
     except EdgeCLError:
         raise
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise ExportError(
-            f"LiteRT quantisation failed: {type(error).__name__}: {first}",
+            f"LiteRT quantisation failed: {first_line(error)}",
             hint="export litert-fp16 for this network, or int8 of the other runtime",
         ) from error
 

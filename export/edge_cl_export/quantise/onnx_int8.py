@@ -31,6 +31,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from edge_cl.errors import ExportError, MissingExtraError
+from edge_cl_export.first_line import first_line
 from edge_cl_export.quantise.clipping import Range
 from edge_cl_export.quantise.integer_share import ONNX_WEIGHTED, require_integer
 from edge_cl_export.quantise.integer_stretches import Operator, Role, left_in_float
@@ -123,9 +124,8 @@ def _quantize(
             quantizer.model.topological_sort()
             made: onnx.ModelProto = quantizer.model.model
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise ExportError(
-            f"ONNX quantisation failed: {type(error).__name__}: {first}",
+            f"ONNX quantisation failed: {first_line(error)}",
             hint="export onnx-fp16 for this network, or int8 of the other runtime",
         ) from error
     return made

@@ -24,9 +24,9 @@ from onnx import TensorProto, helper
 
 from edge_cl.errors import BundleError, EdgeCLError, ExportError, InputError
 from edge_cl.onnx_file import check_onnx
-from edge_cl_export.graph.embedding import Pool, Preparation
+from edge_cl_export.first_line import first_line
+from edge_cl_export.graph.preparation import Pool, Preparation, check_pool
 from edge_cl_export.graph.to_onnx import INPUT, OUTPUT
-from edge_cl_export.graph.traceable import first_line
 from edge_cl_export.quiet import quiet
 from edge_cl_export.ready.entry import (
     Layout,
@@ -44,7 +44,6 @@ from edge_cl_export.ready.onnx_wrapping import (
     put_in_front,
     typed,
 )
-from edge_cl_export.ready.output import check_pool
 
 __all__ = ["ReadyOnnx", "open_onnx"]
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from edge_cl.errors import EdgeCLError, ExportError, MissingExtraError
+from edge_cl_export.first_line import first_line
 from edge_cl_export.graph.to_onnx import IR_VERSION, OPSET
-from edge_cl_export.graph.traceable import first_line
 from edge_cl_export.quiet import quiet
 
 __all__ = ["run_onnx", "upgraded"]

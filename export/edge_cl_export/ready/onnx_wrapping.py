@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_cl.errors import ExportError
-from edge_cl_export.graph.embedding import EPS, Pool
-from edge_cl_export.graph.preparation import Preparation
+from edge_cl_export.graph.embedding import EPS
+from edge_cl_export.graph.preparation import Pool, Preparation
 from edge_cl_export.graph.to_onnx import INPUT, OUTPUT
 from edge_cl_export.ready.entry import Layout
 from edge_cl_export.ready.output import embedding_width, pooled_axes

@@ -6,18 +6,11 @@ The rules are those of `embedding.Embedding`, for maps of either layout.
 from __future__ import annotations
 
 import math
-from typing import get_args
 
-from edge_cl.errors import ExportError, InputError
-from edge_cl_export.graph.embedding import Pool
+from edge_cl.errors import ExportError
+from edge_cl_export.graph.preparation import Pool
 
-__all__ = ["check_pool", "embedding_width", "pooled_axes"]
-
-
-def check_pool(pool: str) -> None:
-    """Do nothing if a pooling is called `pool`, else raise InputError."""
-    if pool not in get_args(Pool):
-        raise InputError(f"no pooling is called {pool!r}", hint=", ".join(get_args(Pool)))
+__all__ = ["embedding_width", "pooled_axes"]
 
 
 def pooled_axes(shape: tuple[int, ...], pool: Pool, planes: bool, where: str) -> tuple[int, ...]:

@@ -20,8 +20,8 @@ import numpy as np
 
 from edge_cl.errors import ExportError, InputError, MissingExtraError
 from edge_cl.tflite_file import check_tflite
-from edge_cl_export.graph.embedding import Pool, Preparation
-from edge_cl_export.graph.traceable import first_line
+from edge_cl_export.first_line import first_line
+from edge_cl_export.graph.preparation import Pool, Preparation, check_pool
 from edge_cl_export.quantise.flatbuffer import constant, name_of, read_flat, type_of, write_flat
 from edge_cl_export.quiet import quiet
 from edge_cl_export.ready.entry import (
@@ -32,7 +32,7 @@ from edge_cl_export.ready.entry import (
     ready_preparation,
     ready_size,
 )
-from edge_cl_export.ready.output import check_pool, pooled_axes
+from edge_cl_export.ready.output import pooled_axes
 from edge_cl_export.ready.tflite_wrapping import (
     compact,
     in_planes,

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_cl_export.graph.embedding import Pool
-from edge_cl_export.graph.preparation import Preparation
+from edge_cl_export.graph.preparation import Pool, Preparation
 from edge_cl_export.quantise.flatbuffer import constant, kind_of, type_of
 from edge_cl_export.ready.entry import Layout
 from edge_cl_export.ready.output import embedding_width

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from edge_cl.errors import EdgeCLError, ExportError, MissingExtraError
+from edge_cl_export.first_line import first_line
 from edge_cl_export.quiet import quiet
 
-__all__ = ["first_line", "library", "loading"]
+__all__ = ["library", "loading"]
 
 
 def library(name: str, what: str, *, extra: str = "backbones") -> Any:
@@ -61,9 +62,3 @@ def loading(what: str, *, seed: int) -> Iterator[None]:
             f"{what} cannot be loaded: {first_line(error)}",
             hint="weights are fetched when they are first used: check the name and the network",
         ) from error
-
-
-def first_line(error: Exception) -> str:
-    """Return the type of an error and the first line of what it says."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

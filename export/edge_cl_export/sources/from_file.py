@@ -12,9 +12,9 @@ from pathlib import Path
 from torch import nn
 
 from edge_cl.errors import ExportError, InputError
+from edge_cl_export.first_line import first_line
 from edge_cl_export.graph.preparation import Preparation
 from edge_cl_export.sources.backbone import Backbone
-from edge_cl_export.sources.foreign import first_line
 
 __all__ = ["load_factory"]
 
