@@ -23,14 +23,7 @@ EXAMPLES = """
 
 
 def inspect(
-    bundle: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[BUNDLE]",
-            show_default=False,
-            help="An .edgecl file  [default: the one that ships with edge-cl]",
-        ),
-    ] = None,
+    bundle: options.Shipped = None,
     device: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="A board: what a learner needs there"),

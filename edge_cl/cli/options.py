@@ -23,6 +23,14 @@ BundleFile = Annotated[
         help="Encoder to use  [default: the state's own, else the one that ships with edge-cl]",
     ),
 ]
+Shipped = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[BUNDLE]",
+        show_default=False,
+        help="An .edgecl file  [default: the one that ships with edge-cl]",
+    ),
+]
 RequireSignature = Annotated[
     Path | None,
     typer.Option(

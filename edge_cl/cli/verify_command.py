@@ -28,14 +28,7 @@ EXAMPLES = """
 
 
 def verify(
-    bundle: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="[BUNDLE]",
-            show_default=False,
-            help="An .edgecl file  [default: the one that ships with edge-cl]",
-        ),
-    ] = None,
+    bundle: options.Shipped = None,
     pictures: Annotated[
         Path | None,
         typer.Option(
