@@ -27,6 +27,7 @@ from edge_cl.bundle import Bundle
 from edge_cl.errors import InputError, StateError, StorageError
 from edge_cl.features import MapSpec
 from edge_cl.forgetting import Forgetting
+from edge_cl.group_features import group_features
 from edge_cl.heads import HeadOptions, RidgeOptions, head_options
 from edge_cl.heads.gcv import RidgeChoice, choose_ridge
 from edge_cl.heads.group_choice import GroupRidgeChoice, choose_ridge_by_group
@@ -56,7 +57,6 @@ from edge_cl.state import Wishes, open_state
 from edge_cl.stopwatch import Stopwatch
 from edge_cl.store import Durability, Promotion, Recovery, Saved
 from edge_cl.thumbnails import Thumbnails, thumbnail
-from edge_cl.tuning import group_features
 
 __all__ = ["UNDO_DEPTH", "Learner"]
 

@@ -79,7 +79,7 @@ def test_json_is_one_object_or_one_a_line(call, taught):
     assert {s["kind"] for s in samples} == {"sample"}
     assert (summary["kind"], summary["samples"], summary["accuracy"]) == ("summary", 30, 1.0)
     assert json.loads(call("undo", "--json")[1])["undone"] == ["mug"]
-    assert json.loads(call("tune", "--json")[1])["ridge"] > 0
+    assert json.loads(call("tune-head", "--json")[1])["ridge"] > 0
     assert json.loads(call("inspect", "sensor.edgecl", "--json")[1])["verified"] is True
 
 
@@ -160,7 +160,7 @@ def test_tuning_by_groups_changes_lambda_and_learns_nothing(call, taught):
     sessions("sessions")
     Path("sessions/notes.txt").write_text("")
     Path("sessions/.hidden").mkdir()
-    code, out, err = call("tune", "--groups", "sessions")
+    code, out, err = call("tune-head", "--groups", "sessions")
     assert code == 0
     assert err == "note: sessions/notes.txt is not a group, left out\n"
     groups, before, now, state = out.splitlines()
@@ -168,7 +168,7 @@ def test_tuning_by_groups_changes_lambda_and_learns_nothing(call, taught):
     assert (before, state) == ("head before: ridge", "state: edge-cl-state")
     assert now.startswith("head now: ridge(ridge=")
     assert "(30 samples, 3 classes)" in call("status")[1]
-    told = json.loads(call("tune", "--groups", "sessions", "--json")[1])
+    told = json.loads(call("tune-head", "--groups", "sessions", "--json")[1])
     assert f"head now: {told['head']}" == now
     assert told["accuracy"][told["candidates"].index(told["ridge"])] > max(told["accuracy"]) - 0.2
     assert told["groups"] == ["session-0.npz", "session-1.npz"]
@@ -178,7 +178,7 @@ def test_a_class_that_one_group_alone_shows_is_noted(call, taught):
     sessions("sessions")
     x, y = rows(20, 10)
     np.savez("sessions/session-0.npz", x=x, y=np.append(y[:-3], ["teapot"] * 3))
-    code, _, err = call("tune", "--groups", "sessions")
+    code, _, err = call("tune-head", "--groups", "sessions")
     assert code == 0
     assert "no other group shows the classes of 3 samples of session-0.npz" in err
 
@@ -190,12 +190,12 @@ def test_groups_of_pictures_are_a_folder_each_with_a_folder_for_each_class(call)
         pixels = np.random.default_rng(i).integers(0, 99, (32, 32, 3), np.uint8)
         Image.fromarray(pixels + np.uint8(99 * (i % 2))).save(folder / f"{i}.png")
     assert call("learn", "photos/day")[0] == 0
-    code, out, err = call("tune", "--groups", "photos")
+    code, out, err = call("tune-head", "--groups", "photos")
     assert (code, err) == (0, "")
     assert out.startswith("groups: day, night\n")
     assert "(4 samples, 2 classes)" in call("status")[1]
     Image.fromarray(pixels).save("photos/day/loose.png")
-    code, _, err = call("tune", "--groups", "photos")
+    code, _, err = call("tune-head", "--groups", "photos")
     assert code == 1
     assert "photos/day/loose.png has no label" in one_error(err)
 
@@ -317,10 +317,10 @@ BAD = [
     ("run zero.jpg --mode learn --label mug", 1, "zero.jpg is empty"),
     ("run one.npz --mode prequential", 1, "one.npz[0] has no label"),
     ("run one.npz --mode guess", 2, "--mode"),
-    ("tune --groups none", 1, "cannot read none: No such file or directory"),
-    ("tune --groups empty", 1, "expected at least two groups with samples, got 0"),
-    ("tune --groups one-group", 1, "expected at least two groups with samples, got 1"),
-    ("tune --groups nan-group", 1, "nan-group/a.npz[1]: expected finite features"),
+    ("tune-head --groups none", 1, "cannot read none: No such file or directory"),
+    ("tune-head --groups empty", 1, "expected at least two groups with samples, got 0"),
+    ("tune-head --groups one-group", 1, "expected at least two groups with samples, got 1"),
+    ("tune-head --groups nan-group", 1, "nan-group/a.npz[1]: expected finite features"),
     ("undo 31", 1, "expected to undo 1..30 samples, got 31"),
     ("undo 0", 2, "N"),
     ("forget one.npz teapot", 1, "unknown label 'teapot'"),
@@ -377,7 +377,8 @@ def test_skip_bad_reports_and_goes_on(call, taught, bad_things):
 
 
 @pytest.mark.parametrize(
-    "line", ["predict test.npz", "status", "undo", "tune", "forget one.npz mug", "merge x", "run x"]
+    "line",
+    ["predict test.npz", "status", "undo", "tune-head", "forget one.npz mug", "merge x", "run x"],
 )
 def test_a_state_that_does_not_exist_is_one_line_and_no_folder(call, line):
     code, out, err = call(*line.split())

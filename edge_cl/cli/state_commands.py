@@ -31,7 +31,7 @@ FORGET_EXAMPLES = """
 """
 USE_EXAMPLES = """
   edge-cl use lda
-  edge-cl use ridge       with its default strength again, after edge-cl tune
+  edge-cl use ridge       with its default strength again, after edge-cl tune-head
 """
 MERGE_EXAMPLES = """
   edge-cl merge other-device/edge-cl-state

@@ -117,7 +117,8 @@ def export_head(
         raise FidelityError(
             f"the scores of {out.name} differ from the learner's by {apart:.1e} of their size, "
             f"at most {LARGEST_DIFFERENCE:.0e} may be; nothing was written",
-            hint="float32 does not hold it: choose its strength (edge-cl tune), or another --head",
+            hint="float32 does not hold it: choose its strength (edge-cl tune-head), or take "
+            "another --head",
         )
     files.write_atomically(out, blob)
     progress("done", 1.0)

@@ -5,7 +5,7 @@ several sides. Paths are read without the folders that all of them begin with:
 
     FILE                          nothing is known
     CLASS/FILE                    a class
-    SESSION/CLASS/FILE            groups are sessions, as `edge-cl tune --groups` reads them
+    SESSION/CLASS/FILE            groups are sessions, as `edge-cl tune-head --groups` reads them
     CLASS/CLIP/FILE               groups are clips, as `edge-cl learn` reads classes
 
 The last two look alike. A session has the classes that other sessions have, so it is

@@ -1,4 +1,4 @@
-"""`edge-cl tune`."""
+"""`edge-cl tune-head`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from edge_cl.sources import Source
 
 EXAMPLES = """
-  edge-cl tune                      pictures that are independent of each other
-  edge-cl tune --groups pictures    a folder for each session, in it a folder for each class
+  edge-cl tune-head                      pictures that are independent of each other
+  edge-cl tune-head --groups pictures    a folder for each session, in it a folder for each class
 """
 
 
-def tune(
+def tune_head(
     groups: Annotated[
         Path | None,
         typer.Option(
