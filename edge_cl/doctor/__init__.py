@@ -1,8 +1,8 @@
-"""Examining a state folder without touching it."""
+"""Examining a state folder, and the board it lives on, without touching either."""
 
 from __future__ import annotations
 
-from edge_cl.doctor.examination import Examination, examine
 from edge_cl.doctor.finding import Finding, Verdict
+from edge_cl.doctor.state.examination import Examination, examine
 
 __all__ = ["Examination", "Finding", "Verdict", "examine"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_cl.doctor.finding import Finding, note, ok, problem, refusal
-from edge_cl.doctor.kept_files import (
+from edge_cl.doctor.state.kept_files import (
     beside,
     kept_bundle,
     old_format,
@@ -23,7 +23,7 @@ from edge_cl.doctor.kept_files import (
     special_files,
     versions,
 )
-from edge_cl.doctor.surroundings import access, lock_holder, locked, space, sqlite_version
+from edge_cl.doctor.state.surroundings import access, lock_holder, locked, space, sqlite_version
 from edge_cl.errors import EdgeCLError, StateError
 from edge_cl.learner import Learner
 from edge_cl.store import is_state

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from edge_cl.assets import shipped_bundle
 from edge_cl.bundle import Bundle, open_bundle
-from edge_cl.doctor.census import Census, census
 from edge_cl.doctor.finding import Finding, note, ok, problem, refusal
+from edge_cl.doctor.state.census import Census, census
 from edge_cl.errors import EdgeCLError, FormatError
 from edge_cl.store import Saved, StateHeader, is_state
 from edge_cl.store.snapshots import read_saved, snapshot_paths
