@@ -13,26 +13,31 @@ from edge_cl_export.target.board import check_runtime, choose_target
 BOARD = """
 name = "a board"
 soc = "s"
+{more}
+[[clusters]]
 core = "c"
 cores = 4
+max_mhz = 0
 isa = [{isa}]
 source = "here"
-{more}
-[memory]
-sizes_gb = [1]
-copy_mb_s = [1, 2]
-source = "here"
+verified = false
+{besides}
 {runtimes}
 """
-BOTH = '[runtimes]\nonnxruntime = "1.17"\ntflite = "2.14"\nsource = "here"'
+STANDING = 'source = "here"\nverified = false'
+BOTH = f'[runtimes]\nonnxruntime = "1.17"\ntflite = "2.14"\n{STANDING}'
 
 
 @pytest.fixture
 def board(tmp_path):
-    def write(isa=(), more="", runtimes=BOTH):
+    def write(isa=(), more="", accelerator="", runtimes=BOTH):
         path = tmp_path / "board.toml"
         flags = ", ".join(f'"{flag}"' for flag in isa)
-        path.write_text(BOARD.format(isa=flags, more=more, runtimes=runtimes), encoding="utf-8")
+        besides = f'[[accelerators]]\nname = "n"\nkind = "{accelerator}"\n{STANDING}'
+        text = BOARD.format(
+            isa=flags, more=more, besides=besides if accelerator else "", runtimes=runtimes
+        )
+        path.write_text(text, encoding="utf-8")
         return str(path)
 
     return write
@@ -98,14 +103,14 @@ def test_half_precision_only_where_something_computes_in_it(board):
 
 
 def test_a_gpu_gets_half_precision_and_symmetric_integers(board):
-    formats = choose_target(board(more='accelerator = "gpu"')).formats
+    formats = choose_target(board(accelerator="gpu")).formats
     assert {"onnx-fp16", "onnx-int8-s8s8"} <= set(formats)
     assert "onnx-fp16" not in choose_target(board()).formats
 
 
 def test_only_an_npu_gets_integers_throughout(board):
-    assert "litert-int8-full" in choose_target(board(more='accelerator = "npu"')).formats
-    assert "litert-int8-full" not in choose_target(board(more='accelerator = "gpu"')).formats
+    assert "litert-int8-full" in choose_target(board(accelerator="npu")).formats
+    assert "litert-int8-full" not in choose_target(board(accelerator="gpu")).formats
 
 
 @pytest.mark.parametrize("isa", [[], ["dotprod"], ["dotprod", "i8mm"]])
@@ -116,10 +121,10 @@ def test_a_cpu_gets_u8s8(board, isa, architecture):
 
 
 def test_a_runtime_that_is_not_there_gets_nothing(board):
-    only = choose_target(board(runtimes='[runtimes]\ntflite = "2.14"\nsource = "x"')).formats
+    only = choose_target(board(runtimes=f'[runtimes]\ntflite = "2.14"\n{STANDING}')).formats
     assert only == ["litert-fp32", "litert-int8"]
     with pytest.raises(InputError, match="no runtime"):
-        choose_target(board(runtimes='[runtimes]\nsource = "x"'))
+        choose_target(board(runtimes=f"[runtimes]\n{STANDING}"))
 
 
 def test_a_profile_of_before_runtimes_were_named_loads_and_checks_nothing(board):
@@ -130,7 +135,7 @@ def test_a_profile_of_before_runtimes_were_named_loads_and_checks_nothing(board)
 
 def test_a_version_that_is_none_is_one_clear_error(board):
     with pytest.raises(InputError, match="latest"):
-        choose_target(board(runtimes='[runtimes]\ntflite = "latest"\nsource = "x"'))
+        choose_target(board(runtimes=f'[runtimes]\ntflite = "latest"\n{STANDING}'))
 
 
 def with_runtimes(onnxruntime="", tflite=""):
