@@ -111,16 +111,14 @@ def test_a_head_that_needs_more_sums_is_refused_where_they_were_not_kept(call, t
 
 
 def test_what_a_head_with_a_matrix_for_each_class_needs_is_told_and_checked(call, monkeypatch):
-    line = ["inspect", "--device", "raspberry-pi-5", "--classes", 20]
-    small, large = (
-        float(call(*line, "--head", head)[1].split("memory of the learner: ")[1].split(" MB")[0])
-        for head in ("ridge", "fecam")
-    )
-    assert large - small == pytest.approx(2 * 20 * 1280**2 * 8 / 1e6, rel=1e-3)
+    line = ["plan", "--device", "raspberry-pi-5", "--classes", 20, "--json", "--head"]
+    small, large = (json.loads(call(*line, head)[1])["memory_bytes"] for head in ("ridge", "fecam"))
+    more = large["sums"] + large["head"] - small["sums"] - small["head"]
+    assert more == pytest.approx((2 * 20 - 1) * 1280**2 * 8, rel=1e-2)
     learn = ["learn", "train.npz", "--bundle", "sensor.edgecl", "--head", "fecam"]
-    monkeypatch.setattr("edge_cl.device._available_bytes", lambda: 7 * 8 * 6 * 6)
+    monkeypatch.setattr("edge_cl.device.needs.available_bytes", lambda: 7 * 8 * 6 * 6)
     code, _, err = call(*learn)
     assert code == 1
     assert "a head that keeps no matrix for each class" in err
-    monkeypatch.setattr("edge_cl.device._available_bytes", lambda: 8 * 8 * 6 * 6)
+    monkeypatch.setattr("edge_cl.device.needs.available_bytes", lambda: 8 * 8 * 6 * 6)
     assert call(*learn)[0] == 0

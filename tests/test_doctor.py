@@ -302,17 +302,16 @@ def test_a_folder_that_cannot_be_written_or_read(state):
     before = contents(state)
     try:
         state.chmod(0o500)
-        done = run("doctor", str(state), "--json")
+        done = run("doctor", str(state), "--no-board", "--json")
         assert (done.returncode, done.stderr) == (0, "")
-        assert {"what": "folder", "verdict": "note"}.items() <= json.loads(done.stdout)["findings"][
-            0
-        ].items()
+        first = json.loads(done.stdout)["state"]["findings"][0]
+        assert (first["what"], first["verdict"]) == ("folder", "note")
         (state / "snapshot-0.safetensors").chmod(0)
-        done = run("doctor", str(state))
+        done = run("doctor", str(state), "--no-board")
         assert done.returncode == 3
         assert "you may not read snapshot-0.safetensors" in done.stdout
         state.chmod(0)
-        done = run("doctor", str(state))
+        done = run("doctor", str(state), "--no-board")
         assert done.returncode == 3
         assert "you may not read it" in done.stdout
     finally:
@@ -417,20 +416,21 @@ def test_an_empty_folder_holds_no_state(tmp_path):
 
 
 def test_the_command_tells_it_with_the_exit_code(call, taught):
-    code, out, err = call("doctor")
+    code, out, err = call("doctor", "--no-board")
     assert (code, err) == (0, "")
     assert all(line.startswith("ok ") for line in out.splitlines())
     flipped(taught / "snapshot-0.safetensors")
-    code, out, err = call("doctor", taught)
+    code, out, err = call("doctor", taught, "--no-board")
     assert code == 3
     assert err == "error: 1 problem found in edge-cl-state\n"
     assert "problem  snapshot-0.safetensors: " in out
     assert "         to do: " in out
-    code, out, err = call("doctor", taught, "--json")
+    code, out, err = call("doctor", taught, "--no-board", "--json")
     assert code == 3
     told = json.loads(out)
-    assert told["sound"] is False
-    assert {"what", "verdict", "says", "do"} == set(told["findings"][0])
+    assert told["board"] is None
+    assert told["sound"] is told["state"]["sound"] is False
+    assert {"what", "verdict", "says", "do"} == set(told["state"]["findings"][0])
 
 
 def test_the_command_wants_a_folder(call, monkeypatch):

@@ -7,9 +7,9 @@ from typing import Literal
 
 from edge_cl.errors import EdgeCLError
 
-__all__ = ["Finding", "Verdict", "note", "ok", "problem", "refusal"]
+__all__ = ["Finding", "Verdict", "note", "ok", "problem", "refusal", "warning"]
 
-Verdict = Literal["ok", "note", "problem"]
+Verdict = Literal["ok", "note", "warning", "problem"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,8 @@ class Finding:
     """What was found about one thing.
 
     what : a file of the folder, or what else was looked at.
-    verdict : "ok"; "note": nothing is wrong, but it is good to know; "problem".
+    verdict : "ok"; "note": nothing is wrong, but it is good to know; "warning": it works, and not
+        as well or as safely as it could; "problem": it does not work.
     says : one line.
     do : what to do about it, one line, or empty.
     """
@@ -36,6 +37,11 @@ def ok(what: str, says: str) -> Finding:
 def note(what: str, says: str, do: str = "") -> Finding:
     """Return a finding that is good to know."""
     return Finding(what=what, verdict="note", says=says, do=do)
+
+
+def warning(what: str, says: str, do: str = "") -> Finding:
+    """Return a finding that something works, and not as it should."""
+    return Finding(what=what, verdict="warning", says=says, do=do)
 
 
 def problem(what: str, says: str, do: str = "") -> Finding:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_cl.doctor.finding import Finding, note, ok, problem, refusal
+from edge_cl.doctor.folder import require_folder
 from edge_cl.doctor.state.kept_files import (
     beside,
     kept_bundle,
@@ -68,12 +69,7 @@ def examine(folder: Path) -> Examination:
     ------
     StateError : there is no such folder.
     """
-    try:
-        there = folder.is_dir()
-    except OSError as error:
-        raise StateError(f"cannot look at {folder}: {error.strerror}") from error
-    if not there:
-        raise StateError(f"there is no folder {folder}", hint="name the folder of a state")
+    require_folder(folder)
     for _ in range(_TRIES):
         before = _times(folder)
         found = _examined(folder)

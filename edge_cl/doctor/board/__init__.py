@@ -1,0 +1,1 @@
+"""What a board is, how it is, and what can run on it: see `examination`."""
