@@ -3,7 +3,8 @@
 A bundle is a *stored* ZIP (nothing is compressed, so nothing can explode):
 
     manifest.json         what goes in, what comes out, a sha256 for every other member
-    encoder*.onnx|.tflite one or more encoders (none: the features come ready-made)
+    encoder*.onnx|.tflite one or more encoders (none: the features come ready-made); for NPUs
+                          encoder*.rknn and encoder*.hef
     parity.safetensors    a few inputs and the float model's features for them
     report.json           how faithful and how fast the exporter found the encoders
     MODEL_CARD.md         for people
@@ -42,6 +43,7 @@ from edge_cl.manifest import (
     Member,
     inconsistency,
 )
+from edge_cl.npu_file import check_npu_file
 from edge_cl.onnx_file import check_onnx
 from edge_cl.tflite_file import check_tflite
 
@@ -122,7 +124,7 @@ def pack_bundle(manifest: Manifest, members: Mapping[str, bytes]) -> bytes:
     problem = inconsistency(manifest)
     if problem:
         raise InputError(problem)
-    _check_models(members, f"{manifest.name} {manifest.version}")
+    _check_models(manifest, members, f"{manifest.name} {manifest.version}")
     return archive.pack(msgspec.json.format(msgspec.json.encode(manifest), indent=2), members)
 
 
@@ -167,7 +169,7 @@ def read_bundle(data: bytes, where: str = "bundle") -> Bundle:
     problem = inconsistency(manifest)
     if problem:
         raise BundleError(f"{where}: {problem}")
-    _check_models(members, where)
+    _check_models(manifest, members, where)
     return Bundle(manifest=manifest, head=head, files=members)
 
 
@@ -217,12 +219,16 @@ def _are_features(x: np.ndarray, m: int, d: int) -> bool:
     return x.shape == (m, d) and x.dtype == np.float32 and bool(np.isfinite(x).all())
 
 
-def _check_models(members: Mapping[str, bytes], where: str) -> None:
+def _check_models(manifest: Manifest, members: Mapping[str, bytes], where: str) -> None:
+    compiled = {spec.member: spec.accelerator for spec in manifest.encoders}
     for name, data in members.items():
-        if name.endswith(".onnx"):
+        suffix = Path(name).suffix
+        if suffix == ".onnx":
             check_onnx(data, f"{where}: {name}")
-        elif name.endswith(".tflite"):
-            check_tflite(data, f"{where}: {name}")
+        elif suffix == ".tflite":
+            check_tflite(data, f"{where}: {name}", custom=compiled.get(name, ""))
+        elif suffix in (".rknn", ".hef"):
+            check_npu_file(data, suffix, f"{where}: {name}")
 
 
 def _decode_manifest(head: bytes, where: str) -> Manifest:

@@ -14,8 +14,10 @@ import msgspec
 
 SCHEMA_VERSION = 1
 
+SUFFIXES = {"onnx": ".onnx", "litert": ".tflite", "rknn": ".rknn", "hailo": ".hef"}  # by runtime
 MEMBER = re.compile(
-    r"(encoder[a-z0-9-]{0,64}\.(onnx|tflite)|parity\.safetensors|report\.json|MODEL_CARD\.md)"
+    r"(encoder[a-z0-9-]{0,64}\.(onnx|tflite|rknn|hef)"
+    r"|parity\.safetensors|report\.json|MODEL_CARD\.md)"
 )
 MAX_BUNDLE_BYTES = 1 << 30
 MAX_MEMBERS = 32  # the manifest among them
@@ -69,14 +71,25 @@ class EmbeddingSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class EncoderSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One encoder file of the bundle, and how it was made (`recipe`)."""
+    """One encoder file of the bundle, and how it was made (`recipe`).
+
+    runtime : "rknn" and "hailo" are of NPUs; their libraries take bytes of a picture and give
+        float32, so that neither needs names or scales.
+    only_on : the accelerator that the file is compiled for, "edgetpu"; left out: none.
+    """
 
     member: str
-    runtime: Literal["onnx", "litert"]
+    runtime: Literal["onnx", "litert", "rknn", "hailo"]
     precision: Literal["fp32", "fp16", "int8"]
     recipe: str
     input_name: str
     output_name: str
+    only_on: Literal["edgetpu"] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def accelerator(self) -> str:
+        """What the file is compiled for, empty where it is for none of its runtime's."""
+        return "" if self.only_on is msgspec.UNSET else self.only_on
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -124,8 +137,10 @@ def inconsistency(m: Manifest) -> str:
     for spec in m.encoders:
         if spec.member not in m.members:
             return f"the encoder {spec.member!r} is not among the members"
-        if spec.member.endswith(".onnx") != (spec.runtime == "onnx"):
+        if not spec.member.endswith(SUFFIXES[spec.runtime]):
             return f"the encoder {spec.member!r} is not for the runtime {spec.runtime!r}"
+        if spec.accelerator and spec.runtime != "litert":
+            return f"the encoder {spec.member!r} is not one that {spec.accelerator} runs"
     shape = m.input.shape
     if not SMALLEST_CROP <= m.input.share <= 1.0:
         return f"an input's crop must be in {SMALLEST_CROP}..1, got {m.input.share}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_cl.bundle import Bundle
-from edge_cl.encoders import open_encoder
+from edge_cl.encoders import Encoder, compiled_for, load_encoder, open_encoder, route_of
+from edge_cl.encoders.cores import cores_named
 from edge_cl.errors import InputError, StateError, StorageError
 from edge_cl.features import Identity, MapSpec, map_named
 from edge_cl.forgetting import Everything, Forgetting, forgetting_named
@@ -27,6 +28,7 @@ from edge_cl.resume import (
 )
 from edge_cl.store import Durability, Recovery, Store, durability_named
 from edge_cl.thumbnails import Thumbnails
+from edge_cl.tuning import kept_choice
 
 __all__ = ["Wishes", "open_state"]
 
@@ -47,6 +49,10 @@ class Wishes:
     runtime: str | None
     precision: str | None
     threads: int | None
+    accelerator: str | None = None
+    accelerator_options: Mapping[str, str] | None = None
+    cores: str | Iterable[int] | None = None
+    strict: bool = False
     require_signature: str | os.PathLike[str] | None
     read_only: bool
 
@@ -69,10 +75,7 @@ def open_state(folder: Path | None, wishes: Wishes) -> Opened:
             raise StateError(f"{folder} holds no state", hint="learn something first")
         header = proven.saved.header if proven else None
         opened, signature = find_bundle(wishes.bundle, store, wishes.require_signature)
-        runtime, precision = wishes.runtime, wishes.precision
-        if header and runtime is None and precision is None:
-            runtime, precision = saved_encoder(opened, header.encoder_sha256)
-        encoder = open_encoder(opened, runtime=runtime, precision=precision, threads=wishes.threads)
+        encoder = _encoder(opened, wishes, header.encoder_sha256 if header else None)
         head, spec = _method(wishes, opened)
         forgetting = wishes.forgetting
         if isinstance(forgetting, str):
@@ -121,6 +124,49 @@ def open_state(folder: Path | None, wishes: Wishes) -> Opened:
         if wishes.thumbnails or folder.is_dir():  # what was kept before goes with its lesson
             small = Thumbnails(folder, journal.lessons.size, new=wishes.thumbnails)
     return pipeline, journal, recovery, small
+
+
+def _encoder(bundle: Bundle, wishes: Wishes, learned_with: str | None) -> Encoder:
+    """Load what is wished, else the encoder that was learned with, else what was tuned."""
+    runtime, precision, accelerator = wishes.runtime, wishes.precision, wishes.accelerator
+    said = (runtime, precision, accelerator, wishes.threads, wishes.cores)
+    if all(wish is None for wish in said) and not wishes.accelerator_options:
+        tuned = _tuned(bundle, wishes, learned_with)
+        if tuned is not None:
+            return tuned
+    if learned_with is not None and runtime is None and precision is None:
+        runtime, precision = saved_encoder(bundle, learned_with)
+    if learned_with is not None and accelerator is None:  # compiled for one, it runs on no other
+        accelerator = compiled_for(bundle, learned_with)
+    return open_encoder(
+        bundle,
+        runtime=runtime,
+        precision=precision,
+        threads=wishes.threads,
+        accelerator=accelerator,
+        accelerator_options=wishes.accelerator_options,
+        cores=cores_named(wishes.cores) if isinstance(wishes.cores, str) else wishes.cores,
+        strict=wishes.strict,
+    )
+
+
+def _tuned(bundle: Bundle, wishes: Wishes, learned_with: str | None) -> Encoder | None:
+    """Load what `edge-cl tune` chose on this machine; None: it did not."""
+    kept = kept_choice(bundle)
+    if kept is None:
+        return None
+    sha256 = {name: member.sha256 for name, member in bundle.manifest.members.items()}
+    setting = kept.chosen
+    if learned_with is not None:  # another encoder would mean other features
+        own = [s for name, s in kept.by_member.items() if sha256[name] == learned_with]
+        if not own:
+            return None
+        setting = own[0]
+    spec = next(spec for spec in bundle.manifest.encoders if spec.member == setting.member)
+    route = route_of(spec, setting.accelerator, dict(setting.options), strict=wishes.strict)
+    encoder = load_encoder(bundle, spec, setting.threads, route, setting.cores)
+    encoder.placement = replace(encoder.placement, tuned=kept.date)
+    return encoder
 
 
 def _method(wishes: Wishes, bundle: Bundle) -> tuple[str | HeadOptions | None, MapSpec | None]:

@@ -4,6 +4,9 @@ The counterpart of `onnx_file`: a custom operator needs a library of somebody's 
 buffer another file. The file is a FlatBuffer: tables whose fields are found through offsets. Only
 the tables that answer the question are read, every offset is compared with the file's length, and
 nothing is followed twice. The runtime verifies the rest of the file when it loads it.
+
+A file compiled for the Edge TPU holds its network as one custom operator, that only the TPU's
+delegate knows. Such a file is taken where it is said to be one, and then it must be one.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ __all__ = ["check_tflite"]
 MAX_OPERATOR_CODES = 4096  # kinds of operators; about 210 exist
 MAX_BUFFERS = 1 << 18
 
+_CUSTOM_OF = {"edgetpu": b"edgetpu-custom-op"}  # accelerator -> what its compiler makes
 _CUSTOM = 32  # BuiltinOperator that means: see custom_code
 # fields, by their place in the schema
 _OPERATOR_CODES, _BUFFERS, _EXTERNAL_GROUPS, _EXTERNAL_BUFFERS = 1, 4, 8, 9  # of the model
@@ -24,8 +28,12 @@ _OLD_CODE, _CUSTOM_CODE, _CODE = 0, 1, 3  # of an operator code
 _OFFSET, _SIZE = 1, 2  # of a buffer whose bytes lie behind the FlatBuffer
 
 
-def check_tflite(blob: bytes, where: str) -> None:
+def check_tflite(blob: bytes, where: str, *, custom: str = "") -> None:
     """Refuse a model that is more than itself; `where` names it in errors.
+
+    Parameters
+    ----------
+    custom : "edgetpu": the model is compiled for it, and holds its custom operator.
 
     Raises
     ------
@@ -34,12 +42,13 @@ def check_tflite(blob: bytes, where: str) -> None:
     if blob[4:8] != b"TFL3":
         raise BundleError(f"{where} is not a TFLite model")
     try:
-        _check(_Tables(blob), where)
+        _check(_Tables(blob), where, _CUSTOM_OF.get(custom, b""))
     except (struct.error, IndexError) as error:
         raise BundleError(f"{where} is not a TFLite model, or damaged: {error}") from error
 
 
-def _check(tables: _Tables, where: str) -> None:
+def _check(tables: _Tables, where: str, allowed: bytes) -> None:
+    met = not allowed
     model = tables.follow(0)
     for field in (_EXTERNAL_GROUPS, _EXTERNAL_BUFFERS):
         if tables.elements(model, field, MAX_BUFFERS):
@@ -50,12 +59,19 @@ def _check(tables: _Tables, where: str) -> None:
     for operator in tables.elements(model, _OPERATOR_CODES, MAX_OPERATOR_CODES):
         name = tables.text(operator, _CUSTOM_CODE)
         code = max(tables.number(operator, _OLD_CODE, "<b"), tables.number(operator, _CODE, "<i"))
-        if code == _CUSTOM or name:
+        if allowed and code == _CUSTOM and name == allowed:
+            met = True
+        elif code == _CUSTOM or name:
             shown = ascii(name.decode("utf-8", "replace"))[1:-1]
             raise BundleError(
                 f"{where} needs the custom operator {shown or 'without a name'}",
                 hint="convert it with built-in operators only",
             )
+    if not met:
+        raise BundleError(
+            f"{where} has no operator {allowed.decode()}",
+            hint="compile it for the Edge TPU first: edgetpu_compiler FILE.tflite",
+        )
     for buffer in tables.elements(model, _BUFFERS, MAX_BUFFERS):
         if tables.number(buffer, _OFFSET, "<Q") or tables.number(buffer, _SIZE, "<Q"):
             raise BundleError(f"{where} keeps data behind its FlatBuffer")

@@ -12,7 +12,7 @@ besides; that bar is the one of the export.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations, cycle
 from time import perf_counter
 from typing import Any
@@ -24,8 +24,15 @@ from edge_cl.agreement import agreement
 from edge_cl.arrays import F32
 from edge_cl.bundle import Bundle, EncoderSpec, Parity, load_parity
 from edge_cl.device import describe_machine
-from edge_cl.encoders import Encoder, choose_encoder, load_network, matching_encoders
-from edge_cl.encoders.canary import prove
+from edge_cl.encoders import (
+    Encoder,
+    choose_encoder,
+    fitting_encoders,
+    load_encoder,
+    matching_encoders,
+    route_of,
+)
+from edge_cl.encoders.cores import checked_cores
 from edge_cl.errors import BackendError, InputError, MissingExtraError
 from edge_cl.verify_results import Between, EncoderCheck, HeadsHere, Latency, Verified
 
@@ -43,6 +50,10 @@ def verify(
     runtime: str | None = None,
     precision: str | None = None,
     threads: int = 1,
+    accelerator: str | None = None,
+    accelerator_options: Mapping[str, str] | None = None,
+    cores: Iterable[int] | None = None,
+    strict: bool = False,
     min_cosine: float = 0.99,
     min_workstation: float = 0.999,
     labelled: Iterable[tuple[ArrayLike, str]] | None = None,
@@ -52,6 +63,9 @@ def verify(
 
     Parameters
     ----------
+    accelerator, accelerator_options, cores, strict : see `edge_cl.encoders.open_encoder`. With an
+        accelerator, the encoders of the runtimes that can be asked for it; without one, each on
+        the CPU, or the NPU it was made for.
     min_cosine : to the float model: the mean over the inputs must reach it.
     min_workstation : to the same encoder where it was made: every input must reach it.
     labelled : inputs with their classes, to learn and test heads on.
@@ -67,12 +81,24 @@ def verify(
     if not all(0.0 <= least <= 1.0 for least in (min_cosine, min_workstation)):
         raise InputError(f"expected cosines in 0..1, got {min_cosine} and {min_workstation}")
     specs = matching_encoders(bundle, runtime, precision)
+    if accelerator is not None:
+        choose_encoder(bundle, runtime, precision, accelerator)  # refuses where there is none
+        specs = fitting_encoders(specs, accelerator)
+    kept = None if cores is None else checked_cores(cores)
+
+    def opening(spec: EncoderSpec) -> Encoder:
+        choose_encoder(
+            bundle, spec.runtime, spec.precision, accelerator or spec.accelerator or None
+        )
+        route = route_of(spec, accelerator, accelerator_options, strict=strict)
+        return load_encoder(bundle, spec, threads, route, kept)
+
     known = load_parity(bundle)
     if not specs or known is None or not len(known.inputs):
         raise InputError(f"{bundle.name} holds no inputs to compare on")
     report = progress or (lambda what, share: None)
     steps = len(specs) + (labelled is not None)
-    opened, skipped, failed = _open(bundle, specs, threads)
+    opened, skipped, failed = _open(specs, opening)
     features: dict[str, F32] = {}
     latency: dict[str, Latency] = {}
     for done, (member, encoder) in enumerate(opened.items()):
@@ -87,7 +113,13 @@ def verify(
         report("encoding the labelled inputs", (steps - 1) / steps)
         heads = _heads(bundle, {m: e for m, e in opened.items() if m in features}, labelled)
     encoders = tuple(
-        _checked(spec, known, features[spec.member], latency[spec.member], heads.get(spec.member))
+        _checked(
+            opened[spec.member],
+            known,
+            features[spec.member],
+            latency[spec.member],
+            heads.get(spec.member),
+        )
         for spec in specs
         if spec.member in features
     )
@@ -113,7 +145,7 @@ def verify(
 
 
 def _open(
-    bundle: Bundle, specs: tuple[EncoderSpec, ...], threads: int
+    specs: tuple[EncoderSpec, ...], opening: Callable[[EncoderSpec], Encoder]
 ) -> tuple[dict[str, Encoder], dict[str, str], dict[str, str]]:
     """Return the encoders that work here, those without a library, and those that fail."""
     opened: dict[str, Encoder] = {}
@@ -121,7 +153,7 @@ def _open(
     failed: dict[str, str] = {}
     missing = None
     for spec in specs:
-        got = _encoder(bundle, spec, threads)
+        got = _tried(spec, opening)
         if isinstance(got, Encoder):
             opened[spec.member] = got
         elif isinstance(got, MissingExtraError):
@@ -134,11 +166,9 @@ def _open(
     return opened, skipped, failed
 
 
-def _encoder(bundle: Bundle, spec: EncoderSpec, threads: int) -> Encoder | BackendError:
+def _tried(spec: EncoderSpec, opening: Callable[[EncoderSpec], Encoder]) -> Encoder | BackendError:
     try:
-        choose_encoder(bundle, spec.runtime, spec.precision)
-        prove(bundle, spec, threads)
-        return Encoder(bundle, spec, load_network(spec, bundle.files[spec.member], threads))
+        return opening(spec)
     except BackendError as error:
         return error
 
@@ -202,13 +232,17 @@ def _heads(
 
 
 def _checked(
-    spec: EncoderSpec, known: Parity, found: F32, latency: Latency, heads: HeadsHere | None
+    encoder: Encoder, known: Parity, found: F32, latency: Latency, heads: HeadsHere | None
 ) -> EncoderCheck:
+    spec = encoder.spec
+    if spec is None:  # such a bundle was refused
+        raise BackendError("expected an encoder to check, got ready-made features")
     there = known.deployed.get(spec.member)
     return EncoderCheck(
         member=spec.member,
         runtime=spec.runtime,
         precision=spec.precision,
+        placement=encoder.placement,
         float_model=agreement(known.features, found),
         workstation=None if there is None else agreement(there, found),
         latency=latency,

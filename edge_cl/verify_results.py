@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from edge_cl.agreement import Agreement
 from edge_cl.device import Machine
+from edge_cl.placement import Placement
 
 __all__ = ["Between", "EncoderCheck", "HeadsHere", "Latency", "Verified"]
 
@@ -32,6 +33,7 @@ class HeadsHere:
 class EncoderCheck:
     """One encoder file on this machine.
 
+    placement : where it ran here.
     workstation : against what the same file gave where it was made; None: not in the bundle.
     heads : None unless labelled inputs were given.
     """
@@ -39,6 +41,7 @@ class EncoderCheck:
     member: str
     runtime: str
     precision: str
+    placement: Placement
     float_model: Agreement
     workstation: Agreement | None
     latency: Latency

@@ -270,7 +270,7 @@ if litert_available():
 
 
 def test_a_missing_library_is_left_out_unless_nothing_is_left(monkeypatch):
-    monkeypatch.setattr("edge_cl.encoders.litert_available", lambda: False)
+    monkeypatch.setattr("edge_cl.encoders.choice.litert_available", lambda: False)
     found = verify(bundle({ONE: mb.IDENTITY, "encoder.tflite": mb.tflite()}))
     assert list(found.skipped) == ["encoder.tflite"]
     assert found.misses == ()

@@ -72,6 +72,9 @@ def learn(
     runtime: options.Runtime = None,
     precision: options.Precision = None,
     threads: options.Threads = None,
+    accelerator: options.Accelerator = None,
+    cores: options.Cores = None,
+    strict: options.Strict = False,
     as_json: options.Json = False,
 ) -> None:
     """Teach it labelled pictures.
@@ -107,6 +110,9 @@ def learn(
         runtime=runtime,
         precision=precision,
         threads=threads,
+        accelerator=accelerator,
+        cores=cores,
+        strict=strict,
         archive=archive,
         thumbnails=thumbnails,
     )

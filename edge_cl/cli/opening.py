@@ -33,6 +33,9 @@ class Choices:
     runtime: str | None = None
     precision: str | None = None
     threads: int | None = None
+    accelerator: str | None = None
+    cores: str | None = None
+    strict: bool = False
     durability: str = "save"  # what ends in an error then leaves the state as it was
     archive: bool = False
     thumbnails: bool = False
@@ -112,6 +115,9 @@ def _open(state: Path, choices: Choices, *, read_only: bool) -> Learner:
         runtime=choices.runtime,
         precision=choices.precision,
         threads=choices.threads,
+        accelerator=choices.accelerator,
+        cores=choices.cores,
+        strict=choices.strict,
         durability=choices.durability,
         archive=choices.archive,
         thumbnails=choices.thumbnails,

@@ -97,13 +97,38 @@ Forgetting = Annotated[
     ),
 ]
 Runtime = Annotated[
-    str | None, typer.Option(metavar="NAME", help="onnx or litert  [default: what runs here]")
+    str | None,
+    typer.Option(metavar="NAME", help="onnx, litert, rknn or hailo  [default: what runs here]"),
 ]
 Precision = Annotated[
     str | None, typer.Option(metavar="NAME", help="int8, fp16 or fp32  [default: the fastest]")
 ]
 Threads = Annotated[
     int | None, typer.Option(min=1, help="Of the encoder  [default: all cores, at most 4]")
+]
+Accelerator = Annotated[
+    str | None,
+    typer.Option(
+        "--accelerator",
+        metavar="NAME",
+        help="What the encoder runs on: cpu, xnnpack, qnn, tensorrt, edgetpu ... or delegate:PATH; "
+        "edge-cl status shows which part of it does  [default: cpu]",
+    ),
+]
+Cores = Annotated[
+    str | None,
+    typer.Option(
+        "--cores",
+        metavar="CORES",
+        help="That the encoder's threads are kept on: big, all, or numbers as in 0,2-3  "
+        "[default: wherever the system puts them]",
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="An error where any part of the encoder does not run on --accelerator"
+    ),
 ]
 Durability = Annotated[
     str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -45,6 +46,9 @@ def predict(
     runtime: options.Runtime = None,
     precision: options.Precision = None,
     threads: options.Threads = None,
+    accelerator: options.Accelerator = None,
+    cores: options.Cores = None,
+    strict: options.Strict = False,
     as_json: options.Json = False,
 ) -> None:
     """Say what is in pictures, one line each.
@@ -62,6 +66,9 @@ def predict(
         runtime=runtime,
         precision=precision,
         threads=threads,
+        accelerator=accelerator,
+        cores=cores,
+        strict=strict,
     )
     with open_existing(state, choices, read_only=True) as learner:
         source = Chain([open_source(path, every=every) for path in paths])
@@ -94,7 +101,6 @@ def _likeliest(prediction: Prediction, top: int) -> str:
 
 
 def _event_fields(event: Event, top: int) -> dict[str, Any]:
-    stages = event.stage_ms
     fields: dict[str, Any] = {"kind": "sample", "name": event.name}
     if event.prediction is not None:
         best = list(event.prediction.probabilities.items())[:top]
@@ -108,11 +114,5 @@ def _event_fields(event: Event, top: int) -> dict[str, Any]:
     fields["learned"] = event.learned
     if event.now_serving is not None:
         fields["now_serving"] = event.now_serving
-    fields["stage_ms"] = {
-        "read": event.read_ms,
-        "prepare": stages.prepare,
-        "encode": stages.encode,
-        "decide": stages.decide,
-        "learn": stages.learn,
-    }
+    fields["stage_ms"] = {"read": event.read_ms, **asdict(event.stage_ms)}
     return fields

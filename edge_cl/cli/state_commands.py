@@ -65,6 +65,7 @@ def status(
             ("state", contents(state, found)),
             ("bundle", found.bundle),
             ("encoder", found.encoder),
+            ("runs as", found.placement.line),
             ("head", f"{found.head} (auto)" if found.auto else found.head),
             ("feature map", found.feature_map),
             ("forgetting", found.forgetting),
@@ -77,6 +78,8 @@ def status(
             ("kernels", found.kernels),
         ]
     )
+    for text in found.placement.fallbacks:
+        line(f"fallback: {text}")
     if found.snapshot_error:
         line(f"snapshots: {found.snapshot_error}")
     line(f"outside the grid: {found.saturated_share:.2%} of the features")

@@ -9,7 +9,7 @@ import typer
 
 from edge_cl.cli import options
 from edge_cl.cli.labelled import Labelled
-from edge_cl.cli.opening import bundle_at
+from edge_cl.cli.opening import Choices, bundle_at
 from edge_cl.cli.output import counted, failure, json_line, line, note
 from edge_cl.cli.progress import shares
 from edge_cl.cli.usage import UsageError
@@ -53,6 +53,9 @@ def verify(
     require_signature: options.RequireSignature = None,
     runtime: options.Runtime = None,
     precision: options.Precision = None,
+    accelerator: options.Accelerator = None,
+    cores: options.Cores = None,
+    strict: options.Strict = False,
     as_json: options.Json = False,
 ) -> None:
     """Say whether this machine sees what the workstation saw.
@@ -70,7 +73,20 @@ def verify(
         raise UsageError("--on-device stores a report beside BUNDLE: expected its path")
     path = bundle or shipped_bundle()
     opened = bundle_at(path, require_signature)
-    found = _found(opened, pictures, runtime, precision, threads, min_cosine, min_workstation)
+    found = _found(
+        opened,
+        pictures,
+        Choices(
+            runtime=runtime,
+            precision=precision,
+            threads=threads,
+            accelerator=accelerator,
+            cores=cores,
+            strict=strict,
+        ),
+        min_cosine,
+        min_workstation,
+    )
     stored = write_report(path, found) if on_device else None
     if as_json:
         fields = msgspec.to_builtins(found)
@@ -88,12 +104,11 @@ def verify(
 def _found(
     bundle: Bundle,
     pictures: Path | None,
-    runtime: str | None,
-    precision: str | None,
-    threads: int,
+    choices: Choices,
     min_cosine: float,
     min_workstation: float,
 ) -> Verified:
+    from edge_cl.encoders.cores import cores_named
     from edge_cl.errors import InputError
     from edge_cl.sources import open_source
     from edge_cl.verify import verify as run
@@ -104,9 +119,12 @@ def _found(
         try:
             return run(
                 bundle,
-                runtime=runtime,
-                precision=precision,
-                threads=threads,
+                runtime=choices.runtime,
+                precision=choices.precision,
+                threads=choices.threads or 1,
+                accelerator=choices.accelerator,
+                cores=None if choices.cores is None else cores_named(choices.cores),
+                strict=choices.strict,
                 min_cosine=min_cosine,
                 min_workstation=min_workstation,
                 labelled=None if source is None else samples.pairs(source, lambda: None),
@@ -134,6 +152,8 @@ def _print(found: Verified, path: Path) -> None:
             f"{pair.members[0]} and {pair.members[1]} agree: "
             f"mean {a.cosine_mean:.5f}, worst {a.cosine_worst:.5f}"
         )
+    for e in found.encoders:
+        _print_place(e)
     for member, why in found.failed.items():
         line(f"{member}: does not work here: {why}")
     for e in found.encoders:
@@ -142,6 +162,18 @@ def _print(found: Verified, path: Path) -> None:
     line(f"verdict: {found.verdict}")
     for member, why in found.skipped.items():
         note(f"left out: {member}: {why}")
+
+
+def _print_place(e: EncoderCheck) -> None:
+    from edge_cl.encoders.accelerators import NOT_RUN, accelerator_for
+
+    line(f"{e.member} ran as: {e.placement.line}")
+    if accelerator_for(e.placement.accelerator, e.runtime).hardware == NOT_RUN:
+        line(
+            f"{e.member}: edge-cl's own use of {e.placement.accelerator} was {NOT_RUN} by its tests"
+        )
+    for text in e.placement.fallbacks:
+        line(f"{e.member}: fallback: {text}")
 
 
 def _print_heads(e: EncoderCheck) -> None:

@@ -2,13 +2,16 @@
 
 `open_encoder` picks a member of the bundle; the result is one class for all of them: it
 prepares a raw input (a uint8 picture of any size, or a vector) and encodes batches. The
-libraries live in one file each: `onnx_runner`, `litert_runner`; `passthrough` is for
-bundles whose features come ready-made. A network that was never loaded on this machine is
-loaded by a child process first (`canary`).
+libraries live in one file each: `onnx_runner`, `litert_runner`, and those of NPUs, `rknn_runner`
+and `hailo_runner`; `passthrough` is for bundles whose features come ready-made. A network that
+was never loaded on this machine is loaded by a child process first (`canary`). What it runs on is
+asked by name (`accelerators`), on which cores its threads stay is set (`cores`), and what came of
+both is told (`Encoder.placement`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,30 +22,53 @@ from edge_cl.arrays import F32
 from edge_cl.bundle import Bundle, EncoderSpec
 from edge_cl.device import usable_cores
 from edge_cl.encoders.canary import prove
-from edge_cl.encoders.litert_runner import LiteRTRunner, litert_available
-from edge_cl.encoders.onnx_runner import OnnxRunner, onnx_available
+from edge_cl.encoders.choice import (
+    choose_encoder,
+    compiled_for,
+    fitting_encoders,
+    made_for,
+    matching_encoders,
+)
+from edge_cl.encoders.cores import checked_cores, kept_on
+from edge_cl.encoders.hailo_runner import HailoRunner
+from edge_cl.encoders.litert_runner import LiteRTRunner
+from edge_cl.encoders.onnx_runner import OnnxRunner
 from edge_cl.encoders.passthrough import PassthroughRunner
 from edge_cl.encoders.picture import fit_picture
-from edge_cl.errors import BackendError, InputError, MissingExtraError
+from edge_cl.encoders.rknn_runner import RKNNRunner
+from edge_cl.encoders.route import ON_CPU, Route
+from edge_cl.errors import BackendError, InputError
+from edge_cl.placement import Placement
 
 __all__ = [
     "Encoder",
+    "Placement",
     "Runner",
     "choose_encoder",
+    "compiled_for",
+    "fitting_encoders",
+    "load_encoder",
     "load_network",
     "matching_encoders",
     "open_encoder",
+    "route_of",
 ]
-
-# Of what a bundle offers, the first that can run here: the fastest on most boards.
-_PREFERENCE = [("onnx", "int8"), ("litert", "int8"), ("onnx", "fp16"), ("litert", "fp16")]
 
 
 class Runner(Protocol):
-    """A loaded network."""
+    """A loaded network.
+
+    nodes, fallbacks : see `edge_cl.placement.Placement`.
+    """
+
+    nodes: dict[str, int]
+    fallbacks: tuple[str, ...]
 
     def run(self, batch: NDArray[Any]) -> F32:
         """Return features (n, d) for prepared inputs (n, *shape)."""
+
+    def close(self) -> None:
+        """Give back a device that nobody else can use meanwhile. A network on a CPU runs on."""
 
 
 class Encoder:
@@ -53,12 +79,31 @@ class Encoder:
     spec : the member of the bundle that runs, None for ready-made features.
     d : number of features.
     sha256 : what identifies the features: the digest of the network's file, or of the manifest.
+    placement : where the network runs.
     """
 
-    def __init__(self, bundle: Bundle, spec: EncoderSpec | None, runner: Runner) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        spec: EncoderSpec | None,
+        runner: Runner,
+        *,
+        threads: int = 1,
+        route: Route = ON_CPU,
+        cores: tuple[int, ...] | None = None,
+    ) -> None:
         self.spec = spec
         self.d = bundle.manifest.embedding.d
         self.sha256 = bundle.manifest.members[spec.member].sha256 if spec else bundle.sha256
+        self.placement = Placement(
+            runtime=spec.runtime if spec else "none",
+            precision=spec.precision if spec else "",
+            accelerator=route.accelerator if spec else "none",
+            threads=threads if spec else 0,
+            cores=cores,
+            nodes=runner.nodes,
+            fallbacks=runner.fallbacks,
+        )
         self._input = bundle.manifest.input
         self._runner = runner
 
@@ -80,7 +125,8 @@ class Encoder:
         ------
         BackendError : the network failed, or returned something that is not n finite rows.
         """
-        x = self._runner.run(batch)
+        with kept_on(self.placement.cores):
+            x = self._runner.run(batch)
         if x.shape != (len(batch), self.d) or not np.isfinite(x).all():
             raise BackendError(
                 f"expected finite features ({len(batch)}, {self.d}) of the encoder, got {x.shape}",
@@ -88,48 +134,9 @@ class Encoder:
             )
         return np.ascontiguousarray(x, dtype=np.float32)
 
-
-def matching_encoders(
-    bundle: Bundle, runtime: str | None = None, precision: str | None = None
-) -> tuple[EncoderSpec, ...]:
-    """Return the encoders of `bundle` that fit the wishes; none where it holds none.
-
-    Raises
-    ------
-    InputError : there is a wish, and no encoder that fits it.
-    """
-    specs = bundle.manifest.encoders
-    wanted = tuple(
-        s for s in specs if runtime in (None, s.runtime) and precision in (None, s.precision)
-    )
-    if not specs and (runtime or precision):
-        raise InputError(f"{bundle.name} holds no encoder: its features come ready-made")
-    if specs and not wanted:
-        have = ", ".join(f"{s.runtime} {s.precision}" for s in specs)
-        wish = " ".join(w for w in (runtime, precision) if w)
-        raise InputError(f"{bundle.name} holds no {wish} encoder", hint=f"it holds: {have}")
-    return wanted
-
-
-def choose_encoder(
-    bundle: Bundle, runtime: str | None = None, precision: str | None = None
-) -> EncoderSpec | None:
-    """Return the encoder of `bundle` that fits the wishes and can run here.
-
-    Raises
-    ------
-    InputError : the bundle has no such encoder.
-    MissingExtraError : it has, but the library that runs it is not installed.
-    """
-    wanted = matching_encoders(bundle, runtime, precision)
-    if not wanted:
-        return None
-    available = {"onnx": onnx_available(), "litert": litert_available()}
-    usable = [s for s in wanted if available[s.runtime]]
-    if not usable:
-        extra = wanted[0].runtime
-        raise MissingExtraError(f"the {extra} encoder of {bundle.name}", extra)
-    return min(usable, key=_rank)
+    def close(self) -> None:
+        """Give back the device that the network runs on, where it is one that is held."""
+        self._runner.close()
 
 
 def open_encoder(
@@ -138,42 +145,80 @@ def open_encoder(
     runtime: str | None = None,
     precision: str | None = None,
     threads: int | None = None,
+    accelerator: str | None = None,
+    accelerator_options: Mapping[str, str] | None = None,
+    cores: Iterable[int] | None = None,
+    strict: bool = False,
 ) -> Encoder:
     """Load an encoder of `bundle`.
 
     Parameters
     ----------
-    runtime : "onnx" or "litert"; None takes what can run here.
+    runtime : "onnx", "litert", "rknn" or "hailo"; None takes what can run here.
     precision : "int8", "fp16" or "fp32"; None takes the fastest kind.
-    threads : of the network; None takes the cores this process may use, at most four.
+    threads : of the network; None takes the cores it may use, at most four.
+    accelerator : a name of `edge_cl.encoders.accelerators`; None is the CPU, or for "rknn" and
+        "hailo" their own.
+    accelerator_options : of the execution provider or delegate, besides its default ones.
+    cores : core numbers that its threads are kept on; None: wherever the system puts them.
+    strict : whether a node that does not run on the accelerator is an error.
 
     Raises
     ------
-    InputError, MissingExtraError : see `choose_encoder`.
-    BackendError : the network cannot be loaded here, or does not work: see `canary`.
+    InputError, MissingExtraError : see `choose_encoder` and `edge_cl.encoders.cores`.
+    BackendError : the network cannot be loaded here, or does not work (`canary`), or it does not
+        run where it was asked to.
     """
     if threads is not None and threads < 1:
         raise InputError(f"expected threads >= 1, got {threads}")
-    spec = choose_encoder(bundle, runtime, precision)
+    kept = None if cores is None else checked_cores(cores)
+    spec = choose_encoder(bundle, runtime, precision, accelerator)
+    if threads is None:
+        threads = min(4, usable_cores() if kept is None else len(kept))
+    route = route_of(spec, accelerator, accelerator_options, strict=strict)
+    return load_encoder(bundle, spec, threads, route, kept)
+
+
+def route_of(
+    spec: EncoderSpec | None,
+    accelerator: str | None,
+    options: Mapping[str, str] | None = None,
+    *,
+    strict: bool = False,
+) -> Route:
+    """Return what an encoder is to run on; without a wish the CPU, or the NPU it was made for."""
+    own = made_for(spec) if spec else "cpu"
+    return Route(accelerator=accelerator or own, options=dict(options or {}), strict=strict)
+
+
+def load_encoder(
+    bundle: Bundle,
+    spec: EncoderSpec | None,
+    threads: int,
+    route: Route = ON_CPU,
+    cores: tuple[int, ...] | None = None,
+) -> Encoder:
+    """Load one encoder of `bundle`, tried in a child process before; see `open_encoder`."""
     if spec is None:
-        return Encoder(bundle, None, PassthroughRunner())
-    threads = threads or min(4, usable_cores())
-    prove(bundle, spec, threads)
-    return Encoder(bundle, spec, load_network(spec, bundle.files[spec.member], threads))
+        runner: Runner = PassthroughRunner()
+    else:
+        prove(bundle, spec, threads, route)
+        with kept_on(cores):  # the threads that it makes stay there
+            runner = load_network(spec, bundle.files[spec.member], threads, route)
+    return Encoder(bundle, spec, runner, threads=threads, route=route, cores=cores)
 
 
-def load_network(spec: EncoderSpec, blob: bytes, threads: int) -> Runner:
+def load_network(spec: EncoderSpec, blob: bytes, threads: int, route: Route = ON_CPU) -> Runner:
     """Load a network with the library that runs it, in this process.
 
     Raises
     ------
-    BackendError : the library cannot load it.
+    BackendError : the library cannot load it, or does not run it where `route` says.
     """
-    if spec.runtime == "onnx":
-        return OnnxRunner(blob, spec, threads)
-    return LiteRTRunner(blob, spec, threads)
-
-
-def _rank(spec: EncoderSpec) -> int:
-    key = (spec.runtime, spec.precision)
-    return _PREFERENCE.index(key) if key in _PREFERENCE else len(_PREFERENCE)
+    kinds: dict[str, Callable[[bytes, EncoderSpec, int, Route], Runner]] = {
+        "onnx": OnnxRunner,
+        "litert": LiteRTRunner,
+        "rknn": RKNNRunner,
+        "hailo": HailoRunner,
+    }
+    return kinds[spec.runtime](blob, spec, threads, route)

@@ -31,6 +31,7 @@ from edge_cl.arrays import F32
 from edge_cl.bundle import Bundle, EncoderSpec, load_parity
 from edge_cl.encoders import proven
 from edge_cl.encoders.canary_message import INSIDE, Task, read_answer, written_task
+from edge_cl.encoders.route import ON_CPU, Route
 from edge_cl.errors import BackendError
 
 __all__ = ["LIMITS", "Limits", "prove"]
@@ -39,6 +40,7 @@ __all__ = ["LIMITS", "Limits", "prove"]
 # here. What answers for another input, or is broken, is near 0.
 MIN_MEAN_COSINE = 0.8
 _MAX_ROWS = 8
+_RUNTIMES = {"onnx": "ONNX Runtime", "litert": "LiteRT", "rknn": "RKNN", "hailo": "HailoRT"}
 _AGAIN = "export the bundle again, or take another version of the runtime"
 _HINTS = {
     "SIGILL": "this CPU lacks an instruction that the installed {runtime} uses; install one built "
@@ -63,16 +65,20 @@ class Limits:
 
 
 LIMITS = Limits()
+# A driver maps its device's memory as address space, and TensorRT builds for minutes
+ACCELERATED = Limits(memory_bytes=1 << 46, cpu_seconds=1800, wall_seconds=900.0)
+_ON_CORES = ("cpu", "xnnpack", "acl")
 
 
-def prove(bundle: Bundle, spec: EncoderSpec, threads: int) -> None:
+def prove(bundle: Bundle, spec: EncoderSpec, threads: int, route: Route = ON_CPU) -> None:
     """Return once an encoder of `bundle` is known to work here; at once where it is known.
 
     Raises
     ------
     BackendError : it crashes, exceeds the limits, or its features are not those of the bundle.
     """
-    key = proven.key(bundle, spec)
+    route = msgspec.structs.replace(route, strict=False)  # whether it works is asked, not where
+    key = proven.key(bundle, spec, route)
     if proven.known(key):
         return
     parity = load_parity(bundle)
@@ -82,7 +88,7 @@ def prove(bundle: Bundle, spec: EncoderSpec, threads: int) -> None:
         inputs = parity.inputs[:_MAX_ROWS]
     else:  # nothing to compare with: that it loads and runs is all there is to see
         inputs = np.zeros((1, *shape), bundle.manifest.input.dtype)
-    features = _encode_in_child(spec, bundle.files[spec.member], inputs, threads)
+    features = _encode_in_child(spec, bundle.files[spec.member], inputs, threads, route)
     if features.shape != (len(inputs), bundle.manifest.embedding.d):
         raise BackendError(
             f"expected features ({len(inputs)}, {bundle.manifest.embedding.d}) of {spec.member}, "
@@ -111,18 +117,21 @@ def child_command() -> list[str]:
 
 
 def _encode_in_child(
-    spec: EncoderSpec, blob: bytes, inputs: NDArray[Any], threads: int
+    spec: EncoderSpec, blob: bytes, inputs: NDArray[Any], threads: int, route: Route
 ) -> NDArray[Any]:
     task = Task(
         spec=spec,
         threads=threads,
+        route=route,
         encoder_bytes=len(blob),
         dtype=inputs.dtype.name,
         shape=inputs.shape,
     )
-    status, written, told = _run(written_task(task, blob, inputs), 32 * len(blob), spec)
+    limits = LIMITS if route.accelerator in _ON_CORES else ACCELERATED
+    memory = limits.memory_bytes + 32 * len(blob)
+    status, written, told = _run(written_task(task, blob, inputs), limits, memory, spec)
     if status:
-        raise _failure(spec, status, told)
+        raise _failure(spec, route, limits, status, told)
     try:
         answer, features = read_answer(written)
     except (msgspec.MsgspecError, ValueError) as error:
@@ -132,7 +141,9 @@ def _encode_in_child(
     return features
 
 
-def _run(message: bytes, memory: int, spec: EncoderSpec) -> tuple[int, bytes, bytes]:
+def _run(
+    message: bytes, limits: Limits, memory: int, spec: EncoderSpec
+) -> tuple[int, bytes, bytes]:
     """Return exit status, stdout and stderr of a child that was given `message`."""
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MALLOC_ARENA_MAX"), "1")
     with (
@@ -151,12 +162,12 @@ def _run(message: bytes, memory: int, spec: EncoderSpec) -> tuple[int, bytes, by
         except OSError as error:
             raise BackendError(f"cannot start {sys.executable}: {error.strerror}") from error
         try:
-            _limit(child.pid, memory)
+            _limit(child.pid, limits, memory)
             # It waits for this, so that nothing of it is read without limits
-            child.communicate(message, timeout=LIMITS.wall_seconds)
+            child.communicate(message, timeout=limits.wall_seconds)
         except subprocess.TimeoutExpired:
             raise BackendError(
-                f"{spec.member} did not load and run within {LIMITS.wall_seconds:g} s",
+                f"{spec.member} did not load and run within {limits.wall_seconds:g} s",
                 hint="take a smaller encoder",
             ) from None
         finally:
@@ -169,15 +180,15 @@ def _run(message: bytes, memory: int, spec: EncoderSpec) -> tuple[int, bytes, by
             child.wait()
         for stream in (answer, told):
             stream.seek(0)
-        return child.returncode, answer.read(LIMITS.answer_bytes), told.read(1 << 16)
+        return child.returncode, answer.read(limits.answer_bytes), told.read(1 << 16)
 
 
-def _limit(pid: int, memory: int) -> None:
+def _limit(pid: int, most_of: Limits, memory: int) -> None:
     """Set the limits of a child; it is also the first that the system shall kill for memory."""
     limits = {
-        resource.RLIMIT_AS: min(LIMITS.memory_bytes + memory, sys.maxsize),
-        resource.RLIMIT_CPU: LIMITS.cpu_seconds,
-        resource.RLIMIT_FSIZE: LIMITS.answer_bytes,
+        resource.RLIMIT_AS: min(memory, sys.maxsize),
+        resource.RLIMIT_CPU: most_of.cpu_seconds,
+        resource.RLIMIT_FSIZE: most_of.answer_bytes,
         resource.RLIMIT_CORE: 0,
     }
     try:
@@ -198,16 +209,19 @@ def _limit(pid: int, memory: int) -> None:
         Path(f"/proc/{pid}/oom_score_adj").write_text("1000", encoding="ascii")
 
 
-def _failure(spec: EncoderSpec, status: int, told: bytes) -> BackendError:
-    runtime = {"onnx": "ONNX Runtime", "litert": "LiteRT"}[spec.runtime]
+def _failure(
+    spec: EncoderSpec, route: Route, limits: Limits, status: int, told: bytes
+) -> BackendError:
+    runtime = _RUNTIMES[spec.runtime]
     if status > 0:
         lines = told.decode("utf-8", "replace").strip().splitlines() or [f"exit status {status}"]
         return BackendError(f"{spec.member} cannot be tried: {ascii(lines[-1])[1:-1][:300]}")
     known = {s.value: s.name for s in signal.Signals}
+    on = "" if route.accelerator == "cpu" else f" on {route.accelerator}"
     name = known.get(-status, f"signal {-status}")
-    what = f"ended by {name} when it loaded {spec.member} ({runtime})"
+    what = f"ended by {name} when it loaded {spec.member} ({runtime}{on})"
     if name == "SIGXCPU":
-        what = f"{spec.member} needs more than {LIMITS.cpu_seconds} s of CPU to load and run"
+        what = f"{spec.member} needs more than {limits.cpu_seconds} s of CPU to load and run"
         return BackendError(what, hint=_HINTS[name])
     hint = _HINTS.get(name, f"do not use this encoder here; {_AGAIN}").format(runtime=runtime)
     return BackendError(f"a trial process was {what}", hint=hint)

@@ -18,7 +18,7 @@ def main() -> None:
     os.dup2(2, 1)  # a library that prints must not do so into the answer
     task, encoder, inputs = read_task(sys.stdin.buffer.read())
     try:
-        network = load_network(task.spec, encoder, task.threads)
+        network = load_network(task.spec, encoder, task.threads, task.route)
         # one at a time: the limits are for an encoder, not for a batch
         rows = [network.run(inputs[i : i + 1]) for i in range(len(inputs))]
         features = np.ascontiguousarray(np.concatenate(rows), dtype=np.float32)

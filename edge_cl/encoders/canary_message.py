@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_cl.bundle import EncoderSpec
+from edge_cl.encoders.route import ON_CPU, Route
 
 __all__ = ["INSIDE", "Answer", "Task", "read_answer", "read_task", "written_answer", "written_task"]
 
@@ -24,6 +25,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     spec: EncoderSpec
     threads: int
+    route: Route = ON_CPU
     encoder_bytes: int
     dtype: str
     shape: tuple[int, ...]

@@ -13,6 +13,13 @@ from edge_cl.arrays import F32
 class PassthroughRunner:
     """No network."""
 
+    def __init__(self) -> None:
+        self.nodes: dict[str, int] = {}
+        self.fallbacks: tuple[str, ...] = ()
+
     def run(self, batch: NDArray[Any]) -> F32:
         """See `Runner.run`."""
         return np.asarray(batch, np.float32)
+
+    def close(self) -> None:
+        """See `Runner.close`: there is nothing to give back."""

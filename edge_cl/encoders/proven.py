@@ -1,9 +1,9 @@
 """Which encoders were seen to work here, so that a start after the first pays nothing.
 
 One small file each in the user's cache folder, named by a digest of everything that the proof
-depends on: the encoder's file, how it is called, the reference features, the runtime as it is
-installed, the CPU, and the version of the trial itself. Where the folder cannot be written, this
-process alone remembers. Removing the folder costs one trial for each encoder.
+depends on: the encoder's file, how it is called, what it runs on, the reference features, the
+runtime as it is installed, the CPU, and the version of the trial itself. Where the folder cannot
+be written, this process alone remembers. Removing the folder costs one trial for each encoder.
 """
 
 from __future__ import annotations
@@ -20,18 +20,24 @@ import msgspec
 
 from edge_cl import files
 from edge_cl.bundle import Bundle, EncoderSpec
+from edge_cl.encoders.route import ON_CPU, Route
 from edge_cl.errors import StorageError
 
 __all__ = ["folder", "key", "known", "remember"]
 
 TRIAL_VERSION = 1  # of the limits and of what is compared: raise it, and everything is tried again
 
-_MODULES = {"onnx": ("onnxruntime",), "litert": ("ai_edge_litert", "tflite_runtime")}
+_MODULES = {
+    "onnx": ("onnxruntime", "onnxruntime_qnn"),
+    "litert": ("ai_edge_litert", "tflite_runtime"),
+    "rknn": ("rknnlite",),
+    "hailo": ("hailo_platform",),
+}
 _CPU_LINES = ("model name", "Model", "flags", "Features", "CPU implementer", "CPU part", "isa")
 _here: set[str] = set()  # what this process has proven or found proven
 
 
-def key(bundle: Bundle, spec: EncoderSpec) -> str:
+def key(bundle: Bundle, spec: EncoderSpec, route: Route = ON_CPU) -> str:
     """Return a digest of all that decides whether an encoder of `bundle` works here."""
     m = bundle.manifest
     parity = m.members.get("parity.safetensors")
@@ -39,6 +45,7 @@ def key(bundle: Bundle, spec: EncoderSpec) -> str:
         TRIAL_VERSION,
         m.members[spec.member].sha256,
         spec,
+        (route.accelerator, sorted(route.options.items())),
         parity.sha256 if parity is not None else "",
         m.input,
         m.embedding.d,

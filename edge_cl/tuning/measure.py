@@ -132,6 +132,7 @@ def tune(
             heats[setting] = rounds(
                 {setting: timed, baseline: base}, seconds=0, clock=perf_counter, seed=seed
             )
+            timed.close()
     report("heats", 1.0)
     ahead = {s: standings(times, baseline)[s].ratio for s, times in heats.items()}
     finalists = _finalists(ahead)
@@ -147,6 +148,8 @@ def tune(
         seed=seed,
         progress=lambda share: report("final", share),
     )
+    for timed in entrants.values():
+        timed.close()
     ranks = standings(times, baseline)
     chosen = winner(ranks, baseline, lambda s: s.burden)
     trials = [_trial(s, one, times[s], final=True) for s, one in ranks.items()] + [
@@ -179,9 +182,7 @@ class Workbench:
         self._specs = {spec.member: spec for spec in specs}
         self._inputs = _inputs(bundle)
 
-    def first(
-        self, baseline: Setting | None, wanted: Sequence[Setting]
-    ) -> tuple[Setting, Callable[[], float]]:
+    def first(self, baseline: Setting | None, wanted: Sequence[Setting]) -> tuple[Setting, Loaded]:
         """Return the first that works, the baseline if it does: what others are compared with."""
         for setting in (*([baseline] if baseline is not None else []), *wanted):
             timed = self.timed(setting)
@@ -190,7 +191,7 @@ class Workbench:
         why = "; ".join(f"{what}: {why}" for what, why in self.refused.items())
         raise BackendError(f"no encoder of {self._bundle.name} runs here: {why}")
 
-    def timed(self, setting: Setting) -> Callable[[], float] | None:
+    def timed(self, setting: Setting) -> Loaded | None:
         """Return what times `setting` once, in ms; None where it does not work, with the reason."""
         try:
             return self._loaded(setting)
@@ -198,14 +199,29 @@ class Workbench:
             self.refused[_what(setting)] = str(error)
             return None
 
-    def _loaded(self, setting: Setting) -> Callable[[], float]:
+    def _loaded(self, setting: Setting) -> Loaded:
         spec = self._specs[setting.member]
         route = route_of(spec, setting.accelerator, dict(setting.options), strict=True)
         encoder = load_encoder(self._bundle, spec, setting.threads, route, setting.cores)
-        pictures = cycle([self._inputs[i : i + 1] for i in range(len(self._inputs))])
+        return Loaded(encoder, self._inputs)
+
+
+class Loaded:
+    """An encoder that times a few pictures when it is called, in ms."""
+
+    def __init__(self, encoder: Encoder, inputs: NDArray[Any]) -> None:
+        self._encoder = encoder
+        self._pictures = cycle([inputs[i : i + 1] for i in range(len(inputs))])
         for _ in range(_WARM_UP):
-            encoder.encode(next(pictures))
-        return lambda: median(_once(encoder, next(pictures)) for _ in range(_PICTURES))
+            encoder.encode(next(self._pictures))
+
+    def __call__(self) -> float:
+        """Return the median of a few pictures."""
+        return median(_once(self._encoder, next(self._pictures)) for _ in range(_PICTURES))
+
+    def close(self) -> None:
+        """Give the device back, where it is one that is held."""
+        self._encoder.close()
 
 
 def _what(setting: Setting) -> str:
