@@ -34,6 +34,7 @@ from edge_cl.knowledge import Knowledge
 from edge_cl.lessons import Lessons
 from edge_cl.pipeline import Origin
 from edge_cl.promotion import promoted_by_rule, with_promotion
+from edge_cl.stopwatch import Stopwatch
 from edge_cl.store import Call, Durability, Records, Saved, StateHeader, Store
 from edge_cl.store.ring import Ring
 from edge_cl.store.rows import Kind, Row, mark_of, pack
@@ -113,11 +114,16 @@ class Journal:
         with self._writing:
             yield
 
-    def record(self, samples: list[Sample], apply: Callable[[], T]) -> T:
+    def record(
+        self, samples: list[Sample], apply: Callable[[], T], watch: Stopwatch | None = None
+    ) -> T:
         """Make rows durable, or let them wait; then apply what they say."""
+        watch = watch or Stopwatch()
         with interrupts_wait():
+            watch.lap("learn")
             if self.store is not None:
                 self._keep(self.store, [pack(row, q) for row, q in samples])
+            watch.lap("commit")
             try:
                 with self.lock:
                     result = apply()
@@ -157,6 +163,7 @@ class Journal:
         *,
         records: Records | None = None,
         instead: Knowledge | None = None,
+        watch: Stopwatch | None = None,
     ) -> T:
         """Apply a change to a copy, make that durable, and let it take the old one's place.
 
@@ -166,6 +173,7 @@ class Journal:
         records : what is recorded then; None: what is now.
         instead : what to apply it to instead of a copy; it is let go on an error.
         """
+        watch = watch or Stopwatch()
         with self.lock:
             other = instead or self.knowledge.copy()
         result = change(other)
@@ -183,6 +191,7 @@ class Journal:
                 new_classes=new_classes,
             )
             records = msgspec.structs.replace(records, last_call=call)
+        watch.lap("learn")
         with interrupts_wait():
             if store is not None and self.durability.each:
                 self.flush()
@@ -202,6 +211,7 @@ class Journal:
                 self.lessons.mark(event)
             if store is not None and not self._apart:
                 self._list(store, rows)
+        watch.lap("commit")
         return result
 
     def _snapshot_both(self, store: Store, saved: Saved) -> None:

@@ -95,6 +95,10 @@ class Learner:
         runtime: str | None = None,
         precision: str | None = None,
         threads: int | None = None,
+        accelerator: str | None = None,
+        accelerator_options: Mapping[str, str] | None = None,
+        cores: str | Iterable[int] | None = None,
+        strict: bool = False,
         require_signature: str | os.PathLike[str] | None = None,
         read_only: bool = False,
     ) -> Learner:
@@ -123,6 +127,9 @@ class Learner:
             stays on.
         thumbnails : keep a small picture of each lesson that the ring holds, from now on.
         runtime, precision, threads : see `edge_cl.encoders.open_encoder`.
+        accelerator, accelerator_options, strict : what the network is to run on, and whether a
+            part of it that does not is an error; see there.
+        cores : that the network's threads are kept on: "big", "all", "0,2-3", or numbers.
         require_signature : path of a public key; a bundle that its owner has not signed is
             refused (`edge_cl.signing`).
         read_only : never write to `state`; take no lock. What another process is learning is
@@ -147,6 +154,10 @@ class Learner:
             runtime=runtime,
             precision=precision,
             threads=threads,
+            accelerator=accelerator,
+            accelerator_options=accelerator_options,
+            cores=cores,
+            strict=strict,
             require_signature=require_signature,
             read_only=read_only,
         )
@@ -456,11 +467,14 @@ class Learner:
         self._journal.save()
 
     def close(self, *, save: bool = True) -> None:
-        """Save, if there is a folder to save to, and release it.
+        """Save, if there is a folder to save to, and release it, and an NPU that was held.
 
         With `save=False` what is not durable yet is let go.
         """
-        self._journal.close(save=save)
+        try:
+            self._journal.close(save=save)
+        finally:
+            self._pipeline.encoder.close()
 
     def history(self, limit: int | None = None) -> tuple[LessonRecord, ...]:
         """Return the newest changes, newest first: as many as the ring holds, 4096."""
@@ -556,6 +570,7 @@ class Learner:
             return Status(
                 bundle=self.bundle.name,
                 encoder=f"{spec.runtime} {spec.precision} ({spec.recipe})" if spec else "none",
+                placement=self._pipeline.encoder.placement,
                 head=described(known.options[0]),
                 auto=known.auto,
                 compared=tuple(
@@ -594,10 +609,11 @@ class Learner:
         small: Sequence[bytes],
     ) -> Lesson:
         with self._journal.writing():
-            answer, served, known = self._ledger.learn(q, labels, event)
+            answer, served, known = self._ledger.learn(q, labels, event, watch)
             if self._thumbnails and small and not known:
                 with _only_warned():
                     self._thumbnails.keep(answer.seq, small)
+                watch.lap("commit")
         watch.lap("learn")
         return Lesson(
             samples=answer.samples,
@@ -636,7 +652,7 @@ class Learner:
     ) -> Prediction:
         with self._lock:
             found = self._journal.knowledge.answer(q, among=among, top=top)
-        watch.lap("decide")
+        watch.lap("predict")
         return Prediction(label=next(iter(found)), probabilities=found, stage_ms=watch.times())
 
     def _require_ridge(self) -> RidgeOptions:

@@ -25,6 +25,7 @@ from edge_cl.moments import Moments
 from edge_cl.promotion import with_promotion
 from edge_cl.results import LessonRecord, Version
 from edge_cl.specs import described
+from edge_cl.stopwatch import Stopwatch
 from edge_cl.store import PRESENT, Promotion, Relabelling, Saved
 from edge_cl.store.rows import Kind
 
@@ -38,7 +39,7 @@ class Ledger:
         self.journal = journal
 
     def learn(
-        self, q: I16, labels: Sequence[str], event: bytes | None = None
+        self, q: I16, labels: Sequence[str], event: bytes | None, watch: Stopwatch
     ) -> tuple[Answer, HeadOptions | None, bool]:
         """Learn samples (n, d).
 
@@ -66,14 +67,16 @@ class Ledger:
                 samples.append((row, q[i]))
             served_before = known.options[0]
             if len(q) <= self.journal.most_rows or self.journal.store is None:
-                served = self.journal.record(samples, lambda: known.learn(q, labels, first))
+                served = self.journal.record(samples, lambda: known.learn(q, labels, first), watch)
             else:
                 served = self.journal.replace(
-                    lambda other: other.learn(q, labels, first), samples, new
+                    lambda other: other.learn(q, labels, first), samples, new, watch=watch
                 )
             if served:
                 self.journal.promoted(served_before)
+            watch.lap("learn")
             self.journal.snapshot_if_due()
+            watch.lap("commit")
             answer = Answer(
                 kind="learned",
                 seq=self.journal.seq,

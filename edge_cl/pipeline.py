@@ -94,5 +94,5 @@ class Pipeline:
     def grid(self, xs: Iterable[ArrayLike], watch: Stopwatch) -> I16:
         """Return the grid features (n, d) of inputs. Raises what `features` does."""
         q = self._map(self.features(xs, watch))
-        watch.lap("decide")
+        watch.lap("map")
         return q

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edge_cl.placement import Placement
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageTimes:
     """Wall time of the stages of one call, in milliseconds.
 
-    prepare : resize, crop, checks.  encode : the network.
-    decide : map, scores, probabilities.  learn : moments and head, and the disk.
+    prepare : resize, crop, checks.  encode : the network.  map : from features to the grid.
+    predict : scores and probabilities, and what the head had left to do until asked.
+    learn : moments and head.  commit : the disk.
     """
 
     prepare: float = 0.0
     encode: float = 0.0
-    decide: float = 0.0
+    map: float = 0.0
+    predict: float = 0.0
     learn: float = 0.0
+    commit: float = 0.0
 
     @property
     def total(self) -> float:
         """All stages."""
-        return self.prepare + self.encode + self.decide + self.learn
+        answered = self.prepare + self.encode + self.map + self.predict
+        return answered + self.learn + self.commit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +128,7 @@ class Status:
     """What a learner is, and what it knows.
 
     encoder : runtime, precision and recipe of the network.
+    placement : where the network runs, and what of it does not run where it was asked to.
     head : the head that serves.
     auto : whether another of the compared heads may come to serve.
     compared : all heads, the serving one first, where several are compared.
@@ -139,6 +146,7 @@ class Status:
 
     bundle: str
     encoder: str
+    placement: Placement
     head: str
     auto: bool
     compared: tuple[HeadAccuracy, ...]

@@ -269,8 +269,8 @@ class _Loop:
         total.samples += 1
         total.predicted += prediction is not None
         total.learned += lesson is not None
-        s = stage_ms
-        self._times.append((read_ms, s.prepare, s.encode, s.decide, s.learn, read_ms + s.total))
+        spent = [read_ms, *(getattr(stage_ms, name) for name in STAGES[1:])]
+        self._times.append((*spent, sum(spent)))
         if self._on_event:
             self._on_event(
                 Event(
@@ -287,15 +287,8 @@ class _Loop:
 
 
 def _sum(a: StageTimes, b: StageTimes) -> StageTimes:
-    return StageTimes(
-        prepare=a.prepare + b.prepare,
-        encode=a.encode + b.encode,
-        decide=a.decide + b.decide,
-        learn=a.learn + b.learn,
-    )
+    return StageTimes(**{name: getattr(a, name) + getattr(b, name) for name in STAGES[1:]})
 
 
 def _scaled(a: StageTimes, by: float) -> StageTimes:
-    return StageTimes(
-        prepare=a.prepare * by, encode=a.encode * by, decide=a.decide * by, learn=a.learn * by
-    )
+    return StageTimes(**{name: getattr(a, name) * by for name in STAGES[1:]})

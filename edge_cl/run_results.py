@@ -10,7 +10,7 @@ from edge_cl.results import Prediction, StageTimes
 __all__ = ["STAGES", "Event", "Mode", "StageSummary", "Summary", "Tally"]
 
 Mode = Literal["predict", "learn", "prequential"]
-STAGES = ("read", "prepare", "encode", "decide", "learn")
+STAGES = ("read", "prepare", "encode", "map", "predict", "learn", "commit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

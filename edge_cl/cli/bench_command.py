@@ -2,99 +2,209 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from edge_cl.cli import options
+from edge_cl.cli.bench_lines import print_comparison, print_report
 from edge_cl.cli.opening import bundle_at
 from edge_cl.cli.output import json_line, line, note
 from edge_cl.cli.progress import shares
-
-if TYPE_CHECKING:
-    from edge_cl.bench import BenchReport, EncoderBench
+from edge_cl.cli.usage import UsageError
 
 EXAMPLES = """
   edge-cl bench
-  edge-cl bench --bundle all.edgecl --threads 2 --json > bench.json
+  edge-cl bench --bundle all.edgecl --threads 2 --out pi5.json
+  edge-cl bench --mlperf                              ten minutes an encoder, as MLPerf asks for
+  edge-cl bench --sustained 30m --plot heat.png       does the board keep its pace?
+  edge-cl bench --check pi5.json --tolerance encode=5%     exit code 3 where it has become worse
+"""
+REPORT_EXAMPLES = """
+  edge-cl bench report pi4.json pi5.json > boards.md
+  edge-cl bench report *.json --plot boards.png
 """
 
-_COLUMNS = ("median", "p90", "p99", "max")
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+Plot = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="FILE", help="Draw it (.png, .svg, .pdf); needs edge-cl[plot]"),
+]
 
 
 def bench(
+    context: typer.Context,
     bundle: options.BundleFile = None,
     require_signature: options.RequireSignature = None,
     head: Annotated[
-        str, typer.Option(metavar="NAME", help="ridge, lda, ncm or ncm-euclidean")
+        str, typer.Option(metavar="NAME", help="ridge, lda, ncm ... (edge-cl heads lists them)")
     ] = "ridge",
     feature_map: Annotated[
-        str,
-        typer.Option("--map", metavar="NAME", help="identity, l2, power[:BETA] or random-relu[:M]"),
+        str, typer.Option("--map", metavar="NAME", help="identity, l2, power, random-relu ...")
     ] = "identity",
     classes: Annotated[int, typer.Option(min=2, help="Classes the head knows")] = 100,
-    repetitions: Annotated[int, typer.Option(min=20, help="Pictures timed an encoder")] = 200,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="An encoder's predictions and lessons go on for as long")
+    ] = 10.0,
+    repetitions: Annotated[
+        int, typer.Option(min=20, help="And for as many of both; 64 give a bound of the p90")
+    ] = 64,
+    mlperf: Annotated[
+        bool, typer.Option("--mlperf", help="MLPerf's full duration: 600 s and 1024 predictions")
+    ] = False,
+    sustained: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="For so long (90s, 30m, 2h), with latency and sensors over time"
+        ),
+    ] = None,
+    plot: Plot = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Compare with an earlier result of --out"),
+    ] = None,
+    tolerance: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIGURE=SIZE",
+            help="How much worse a figure may be: encode=5%, rss=10MB; repeat for more",
+        ),
+    ] = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Exit with 0 though the run is not valid")
+    ] = False,
     threads: Annotated[int, typer.Option(min=1, help="Of the encoder")] = 1,
     runtime: options.Runtime = None,
     precision: options.Precision = None,
+    accelerator: options.Accelerator = None,
+    cores: options.Cores = None,
+    strict: options.Strict = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the result there, as JSON")
+    ] = None,
     as_json: options.Json = False,
-) -> None:
+) -> int:
     """Time a picture on this machine, stage by stage.
 
     Every encoder of the bundle that can run here is timed. Pictures of 640 x 480 come one
-    after the other. A prediction and a lesson are timed in turn, so their ratio holds even
-    where the machine's speed drifts.
+    after the other. A lesson and a prediction are timed in turn, so their ratio holds even
+    where the machine's speed drifts. Lessons go to a state below the current folder, which is
+    removed afterwards.
+
+    A run during which the board was throttled, short of voltage or on a powersave governor is
+    not valid: it says so, and exits with 3.
     """
-    from dataclasses import asdict
+    if context.invoked_subcommand is not None:
+        return 0
+    if plot is not None and sustained is None:
+        raise UsageError("--plot draws a run over time: give --sustained TIME too")
+    if sustained is not None and mlperf:
+        raise UsageError("--mlperf and --sustained each say how long: give one of them")
+    if tolerance and check is None:
+        raise UsageError("--tolerance is for --check FILE")
+
+    import msgspec
 
     from edge_cl.assets import shipped_bundle
+    from edge_cl.bench import (
+        MLPERF,
+        compare,
+        read_report,
+        refuse_other,
+        tolerance_named,
+        write_report,
+    )
     from edge_cl.bench import bench as measure
+    from edge_cl.bench.pictures import draw_sustained, require_plot
+    from edge_cl.device import describe_machine
 
+    if mlperf:
+        seconds, repetitions = MLPERF
+    elif sustained is not None:
+        seconds = _seconds(sustained)
+    if plot is not None:
+        require_plot()
+    before = read_report(check) if check is not None else None
+    tolerances = dict(tolerance_named(text) for text in tolerance or ())
     opened = bundle_at(bundle or shipped_bundle(), require_signature)
+    if before is not None:  # before anything is measured
+        refuse_other(before, describe_machine(), opened)
     with shares() as progress:
         report = measure(
             opened,
             head=head,
             feature_map=feature_map,
             classes=classes,
+            seconds=seconds,
             repetitions=repetitions,
+            sustained=sustained is not None,
             threads=threads,
             runtime=runtime,
             precision=precision,
+            accelerator=accelerator,
+            cores=cores,
+            strict=strict,
             progress=progress,
         )
+    if out is not None:
+        write_report(report, out)
+    if plot is not None:
+        draw_sustained(report, plot)
     if as_json:
-        json_line(asdict(report))
+        json_line(msgspec.to_builtins(report))
     else:
-        _print(report, Path(bundle).name if bundle else "the encoder that ships with edge-cl")
+        print_report(report, Path(bundle).name if bundle else "the encoder that ships with edge-cl")
+    for text in report.notes:
+        note(f"note: {text}")
+    for reason in report.invalid_because:
+        note(f"NOT VALID: {reason}")
+    failed = not report.valid and (before is not None or not anyway)
+    if before is not None and report.valid:
+        rows = compare(report, before, tolerances)
+        if as_json:
+            json_line({"check": [msgspec.to_builtins(row) for row in rows]})
+        else:
+            print_comparison(rows)
+        failed = failed or any(row.worse for row in rows)
+    return 3 if failed else 0
 
 
-def _print(report: BenchReport, name: str) -> None:
-    machine = report.machine
-    line(f"bundle: {report.bundle} ({name})")
-    line(f"machine: {machine.board or machine.cpu}, {machine.cores} cores, {machine.architecture}")
-    for encoder in report.encoders:
-        line("")
-        _print_encoder(encoder)
-    line("")
-    line(f"peak memory: {report.peak_memory_mb:.0f} MB")
-    for encoder_name, why in report.skipped.items():
-        note(f"left out: {encoder_name}: {why}")
+def report(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", show_default=False, help="Results of --out"),
+    ],
+    plot: Plot = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show several results as one table, in markdown."""
+    from edge_cl.bench import markdown_table, read_report
+    from edge_cl.bench.figures import FIGURES
+    from edge_cl.bench.pictures import draw_report, require_plot
+
+    if plot is not None:
+        require_plot()
+    reports = {str(path): read_report(path) for path in files}
+    if plot is not None:
+        draw_report(reports, plot)
+    if not as_json:
+        for text in markdown_table(reports).splitlines():
+            line(text)
+        return
+    for name, found in reports.items():
+        for encoder in found.encoders:
+            figures = {key: figure.value(encoder) for key, figure in FIGURES.items()}
+            json_line(
+                {"file": name, "encoder": encoder.name, "valid": found.valid, "figures": figures}
+            )
 
 
-def _print_encoder(e: EncoderBench) -> None:
-    line(f"{e.runtime} {e.precision}, threads: {e.threads}; {e.head}, d: {e.d}, classes: {e.k}")
-    line(f"{'ms':<24}" + "".join(f"{column:>10}" for column in _COLUMNS))
-    rows = {
-        "prepare": e.stages["prepare"],
-        "encode": e.stages["encode"],
-        "decide": e.stages["decide"],
-        "learn": e.stages["learn"],
-        "a prediction, in all": e.predict,
-        "a lesson, in all": e.lesson,
-    }
-    for name, p in rows.items():
-        line(f"{name:<24}" + "".join(f"{getattr(p, column):>10.3f}" for column in _COLUMNS))
-    line(f"a lesson takes {e.lesson_over_predict:.2f} times a prediction")
-    line(f"opening {e.load_ms:.0f} ms, first prediction {e.first_ms:.0f} ms")
+def _seconds(text: str) -> float:
+    """Parse a time as people write it: 90s, 30m, 2h."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smh])", text)
+    if not found:
+        raise UsageError(f"expected a time like 90s, 30m or 2h, got {text!r}")
+    return float(found[1]) * _UNITS[found[2]]

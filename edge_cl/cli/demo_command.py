@@ -124,7 +124,7 @@ def _print_stream(s: StreamReport) -> None:
     t = s.stages
     line(
         f"a picture: prepare {t.prepare:.2f} ms, encode {t.encode:.2f} ms, "
-        f"predict {t.decide:.2f} ms, learn {t.learn:.2f} ms (medians)"
+        f"map {t.map:.2f} ms, predict {t.predict:.2f} ms, learn {t.learn:.2f} ms (medians)"
     )
 
 

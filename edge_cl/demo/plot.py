@@ -16,7 +16,8 @@ _NAMES = {"ridge": "ridge", "lda": "LDA", "ncm": "nearest mean"}
 _STAGES = {
     "prepare": ("prepare", "#b8c4ce"),
     "encode": ("encode", "#7d93a6"),
-    "decide": ("predict", "#e08e1b"),
+    "map": ("map", "#f2c57c"),
+    "predict": ("predict", "#e08e1b"),
     "learn": ("learn", "#1b6ca8"),
 }
 
@@ -84,4 +85,4 @@ def _draw_stages(axes: Any, report: DemoReport) -> None:
     axes.set(yticks=[], xlim=(0, left), ylim=(-0.4, 0.4), xlabel="milliseconds a picture (median)")
     axes.set_title(f"where the time goes: {report.machine.cpu}", fontsize=10)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.legend(frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.45))
+    axes.legend(frameon=False, ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.45))

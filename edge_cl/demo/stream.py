@@ -87,9 +87,10 @@ def run_stream(
             x = encoder.encode(prepared[None])
             watch.lap("encode")
             q, y = to_grid(x), y_train[i : i + 1]
+            watch.lap("map")
             if moments.samples:
                 heads["ridge"].probabilities(heads["ridge"].scores(q), q)
-            watch.lap("decide")
+            watch.lap("predict")
             moments.add(q, y)
             heads["ridge"].update(q, y, +1)
             watch.lap("learn")
@@ -187,6 +188,7 @@ def _median(times: list[StageTimes]) -> StageTimes:
     return StageTimes(
         prepare=float(np.median([t.prepare for t in times])),
         encode=float(np.median([t.encode for t in times])),
-        decide=float(np.median([t.decide for t in times])),
+        map=float(np.median([t.map for t in times])),
+        predict=float(np.median([t.predict for t in times])),
         learn=float(np.median([t.learn for t in times])),
     )

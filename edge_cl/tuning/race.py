@@ -23,6 +23,7 @@ what is slower than the baseline is never taken; where every other setting is, t
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from statistics import median
@@ -96,5 +97,5 @@ def winner(found: Mapping[S, Standing], baseline: S, burden: Callable[[S], tuple
 
 def _margin(one: Standing, best: Standing) -> float:
     least, most = (share * best.ratio for share in _EQUAL)
-    apart = 2 * (one.error**2 + best.error**2) ** 0.5
+    apart = 2 * math.hypot(one.error, best.error)
     return min(max(apart, least), most)  # (3)
