@@ -9,6 +9,7 @@ EdgeCLError
 ├── ForgetError (ValueError)           the sample was never learned, or cannot be taken back
 ├── SourceError (OSError)              a camera, video, folder or stream cannot be read
 ├── UpdateError (RuntimeError)         an update cannot be fetched, or is not to be trusted
+├── DeployError (RuntimeError)         a board cannot be reached or taken; it is as it was
 ├── BackendError (RuntimeError)        an encoder or kernel backend is missing or broken
 │   └── MissingExtraError (ImportError)    an optional package is not installed; says what to type
 └── ExportError (RuntimeError)         a backbone cannot be exported
@@ -64,6 +65,10 @@ class SourceError(EdgeCLError, OSError):
 
 class UpdateError(EdgeCLError, RuntimeError):
     """An update cannot be fetched, or is not to be trusted; nothing was installed."""
+
+
+class DeployError(EdgeCLError, RuntimeError):
+    """A board cannot be reached, or cannot be deployed to; it is as it was."""
 
 
 class BackendError(EdgeCLError, RuntimeError):

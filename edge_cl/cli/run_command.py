@@ -104,6 +104,9 @@ def run(
     runtime: options.Runtime = None,
     precision: options.Precision = None,
     threads: options.Threads = None,
+    accelerator: options.Accelerator = None,
+    cores: options.Cores = None,
+    strict: options.Strict = False,
     as_json: options.Json = False,
 ) -> None:
     """Run it on a stream of samples: answer, learn, or both.
@@ -123,6 +126,7 @@ def run(
     from edge_cl.run import run_stream
     from edge_cl.sources import open_source
     from edge_cl.store import durability_named
+    from edge_cl.watchdog import Watchdog
 
     durability_named(durability)
     if bundle is not None and bundles is not None:
@@ -138,6 +142,9 @@ def run(
         runtime=runtime,
         precision=precision,
         threads=threads,
+        accelerator=accelerator,
+        cores=cores,
+        strict=strict,
         durability=durability,
         archive=archive,
         thumbnails=thumbnails,
@@ -157,6 +164,7 @@ def run(
             learner,
             progress(mode.value, samples.total, wanted=quiet) as advance,
         ):
+            watchdog = Watchdog()
 
             def on_event(event: Event) -> None:
                 advance()
@@ -165,7 +173,9 @@ def run(
                     count_healthy(shelf)
                 if not quiet:
                     show_event(event, top, as_json)
+                watchdog.finished()
 
+            watchdog.ready()
             summary = run_stream(
                 learner,
                 samples,
@@ -181,6 +191,7 @@ def run(
                 on_unusable=lambda item: note(f"note: {item.error}"),
             )
             status = learner.status
+            watchdog.stopping()
     if as_json:
         _print_json(summary, status, state)
     else:
