@@ -17,6 +17,7 @@ PACKAGES = {"edge_cl": ROOT / "edge_cl", "edge_cl_export": ROOT / "export" / "ed
 # Lowest first: a module imports from its own entry and from those before it.
 LAYERS = [
     "errors",
+    "placement",
     "results",
     "stopwatch",
     "arrays",
@@ -32,7 +33,9 @@ LAYERS = [
     "archive",
     "onnx_file",
     "tflite_file",
+    "npu_file",
     "bundle",
+    "added_encoder",
     "signing",
     "shelf_folder",
     "shelf",
@@ -51,6 +54,8 @@ LAYERS = [
     "held_out",
     "device",
     "encoders",
+    "tuning",
+    "planning",
     "sensor",
     "history",
     "store",
@@ -70,7 +75,7 @@ LAYERS = [
     "resume",
     "thumbnails",
     "state",
-    "tuning",
+    "group_features",
     "learner",
     "doctor",
     "regressor",
@@ -78,9 +83,11 @@ LAYERS = [
     "autosave",
     "sources",
     "run_results",
+    "watchdog",
     "run",
     "bench",
     "demo",
+    "deploy",
     "cli",
     "__main__",
 ]
@@ -114,6 +121,8 @@ HOMES = {
     "onnxruntime": "encoders/onnx_runner.py",
     "ai_edge_litert": "encoders/litert_runner.py",
     "tflite_runtime": "encoders/litert_runner.py",
+    "rknnlite": "encoders/rknn_runner.py",
+    "hailo_platform": "encoders/hailo_runner.py",
 }
 
 FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"}

@@ -16,9 +16,11 @@ from sensor_rows import CENTRES, rows
 from edge_cl import Learner, __version__, features_bundle
 from edge_cl.assets import household_pictures, shipped_bundle
 from edge_cl.cli import app
+from edge_cl.run_results import STAGES
 
 COMMAND = [sys.executable, "-m", "edge_cl"]
 COMMANDS = [command.name for command in app.registered_commands]
+COMMANDS += [g.name for g in app.registered_groups if g.typer_instance.registered_callback]
 
 
 def contents(folder):
@@ -74,7 +76,7 @@ def test_json_is_one_object_or_one_a_line(call, taught):
     predicted = [json.loads(line) for line in call("predict", "test.npz", "--json")[1].splitlines()]
     assert len(predicted) == 30
     assert predicted[0]["predicted"] == next(iter(predicted[0]["probabilities"]))
-    assert set(predicted[0]["stage_ms"]) == {"read", "prepare", "encode", "decide", "learn"}
+    assert set(predicted[0]["stage_ms"]) == set(STAGES)
     *samples, summary = [json.loads(x) for x in call("run", "test.npz", "--json")[1].splitlines()]
     assert {s["kind"] for s in samples} == {"sample"}
     assert (summary["kind"], summary["samples"], summary["accuracy"]) == ("summary", 30, 1.0)

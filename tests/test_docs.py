@@ -32,6 +32,7 @@ def blocks(page, language):
 def commands():
     """All commands, those of a group with the name of their group."""
     alone = [command.name for command in app.registered_commands]
+    alone += [g.name for g in app.registered_groups if g.typer_instance.registered_callback]
     grouped = [
         f"{group.name} {command.name}"
         for group in app.registered_groups
@@ -63,7 +64,7 @@ def test_python_in_the_text_runs_as_it_stands(page, tmp_path):
 def test_commands_in_the_text_exist(page):
     known = {name.split()[0] for name in commands()}
     for block in blocks(page, "sh"):
-        for command in re.findall(r"^edge-cl ([a-z]+)", block, re.MULTILINE):
+        for command in re.findall(r"^edge-cl ([a-z-]+)", block, re.MULTILINE):
             assert command in known, f"{name_of(page)} shows edge-cl {command}"
 
 

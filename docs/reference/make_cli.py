@@ -24,6 +24,8 @@ def _names(part: typer.Typer) -> Iterator[str]:
         yield str(command.name)
     for group in part.registered_groups:
         if group.typer_instance is not None:
+            if group.typer_instance.registered_callback:  # it does something by itself
+                yield str(group.name)
             yield from (f"{group.name} {name}" for name in _names(group.typer_instance))
 
 

@@ -18,9 +18,12 @@ import typer
 
 from edge_cl import __version__
 from edge_cl.cli import (
+    add_encoder_command,
     bench_command,
     class_commands,
     demo_command,
+    deploy_command,
+    devices_command,
     doctor_command,
     export_command,
     export_head_command,
@@ -29,6 +32,7 @@ from edge_cl.cli import (
     inspect_command,
     learn_command,
     output,
+    plan_command,
     predict_command,
     promote_command,
     publish_command,
@@ -36,6 +40,7 @@ from edge_cl.cli import (
     shelf_command,
     sign_command,
     state_commands,
+    tune_command,
     tune_head_command,
     update_command,
     verify_command,
@@ -67,17 +72,20 @@ for _name, _function, _examples in (
     ("use", state_commands.use, state_commands.USE_EXAMPLES),
     ("promote", promote_command.promote, promote_command.EXAMPLES),
     ("heads", heads_command.heads, heads_command.EXAMPLES),
+    ("tune", tune_command.tune, tune_command.EXAMPLES),
     ("tune-head", tune_head_command.tune_head, tune_head_command.EXAMPLES),
     ("export", export_command.export, export_command.EXAMPLES),
+    ("add-encoder", add_encoder_command.add_encoder, add_encoder_command.EXAMPLES),
     ("export-head", export_head_command.export_head, export_head_command.EXAMPLES),
     ("sign", sign_command.sign, sign_command.EXAMPLES),
     ("shelf", shelf_command.shelf, shelf_command.EXAMPLES),
     ("update", update_command.update, update_command.EXAMPLES),
     ("publish", publish_command.publish, publish_command.EXAMPLES),
     ("inspect", inspect_command.inspect, inspect_command.EXAMPLES),
+    ("plan", plan_command.plan, plan_command.EXAMPLES),
     ("verify", verify_command.verify, verify_command.EXAMPLES),
-    ("bench", bench_command.bench, bench_command.EXAMPLES),
     ("warmup", warmup_command.warmup, warmup_command.EXAMPLES),
+    ("deploy", deploy_command.deploy, deploy_command.EXAMPLES),
     ("demo", demo_command.demo, demo_command.EXAMPLES),
 ):
     app.command(_name, epilog=f"\b\nExamples:{_examples}")(_function)
@@ -107,6 +115,25 @@ for _group, _says, _commands in (
     for _verb, _does, _shown in _commands:
         _part.command(_verb, epilog=f"\b\nExamples:{_shown}")(_does)
     app.add_typer(_part, name=_group)
+
+_devices = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+_devices.callback(epilog=f"\b\nExamples:{devices_command.LIST_EXAMPLES}")(
+    devices_command.devices
+)
+_devices.command("list", epilog=f"\b\nExamples:{devices_command.LIST_EXAMPLES}")(
+    devices_command.list_
+)
+_devices.command("show", epilog=f"\b\nExamples:{devices_command.SHOW_EXAMPLES}")(
+    devices_command.show
+)
+app.add_typer(_devices, name="devices")
+
+_bench = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+_bench.callback(epilog=f"\b\nExamples:{bench_command.EXAMPLES}")(bench_command.bench)
+_bench.command("report", epilog=f"\b\nExamples:{bench_command.REPORT_EXAMPLES}")(
+    bench_command.report
+)
+app.add_typer(_bench, name="bench")
 
 _FIRST_STEPS = """\b
 First steps:
