@@ -60,14 +60,14 @@ def main() -> int:
 def run_kernels_otherwise(python: str) -> int:
     """Test the kernels, and heads on them, uncompiled, with bounds checks, and in NumPy."""
     with tempfile.TemporaryDirectory() as cache:
+        few = {"OPENBLAS_NUM_THREADS": "1", "HYPOTHESIS_PROFILE": "few"}  # all of them run below
         for variables in (
             {"NUMBA_DISABLE_JIT": "1"},
             {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": cache},
             {"EDGE_CL_KERNELS": "numpy"},
         ):
             chosen = ["-m", "not slow", "-k", KERNELS, *KERNEL_TESTS]
-            command = [python, "-m", "pytest", "-q", *PARALLEL, *chosen]
-            status = run(command, variables | {"OPENBLAS_NUM_THREADS": "1"})
+            status = run([python, "-m", "pytest", "-q", *PARALLEL, *chosen], variables | few)
             if status:
                 return status
     return 0
@@ -87,11 +87,13 @@ def environment(name: str) -> str | None:
     except subprocess.CalledProcessError:
         fail("this Python cannot make virtual environments; on Debian: apt install python3-venv")
         return None
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     # --group and per-file metadata need a recent pip
     if run([*pip, "--upgrade", "pip>=25.1"]) or run([*pip, *REQUIREMENTS[name]]):
         fail("installing failed; see above. Run the same command again to retry")
         return None
+    # pip would compile on one core; some files of others cannot be compiled, and need not be
+    run([python, "-W", "ignore", "-m", "compileall", "-qq", "-j", "0", str(folder)])
     stamp.write_text(wanted, encoding="utf-8")
     return python
 

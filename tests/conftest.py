@@ -15,7 +15,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.register_profile("ci", settings.get_profile("fast"), derandomize=True)
+settings.register_profile("few", settings.get_profile("ci"), max_examples=15)
 settings.register_profile("patience", settings.get_profile("fast"), max_examples=2000)
+settings.register_profile(  # tests/arm: few examples, each is slow
+    "emulated", settings.get_profile("ci"), max_examples=3, database=None
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "fast"))
 
 

@@ -22,6 +22,7 @@ from crash.oracle import grid
 from edge_cl import Durability, Learner, features_bundle
 from edge_cl.errors import EdgeCLError, StateError
 from edge_cl.store import ring
+from edge_cl.store.snapshots import read_snapshots
 
 FILES = ("events.db", "events.db-wal", "snapshot-0.safetensors", "snapshot-1.safetensors")
 ROWS = 3000
@@ -218,6 +219,13 @@ def verdict(taught, folder, *, further=True):
     return f"WRONG: {min(missing)} are missing; {recovery}"
 
 
+def refused(folder, name):
+    """Say whether a snapshot is told to be damaged: what it holds is then nowhere looked at."""
+    return name.startswith("snapshot") and any(
+        one.error for one in read_snapshots(folder) if one.path.name == name
+    )
+
+
 def beside_a_log(taught, folder):
     """Begin a state where only the log of another one is left; return what is wrong."""
     name = "events.db-wal"
@@ -257,13 +265,14 @@ def places(data, around):
     return sorted(at for at in near if 0 <= at < len(data)) if around else range(len(data))
 
 
-def flips(base, count, seed, *, files=FILES, around=(), most=None):
+def flips(base, count, seed, *, files=FILES, around=(), most=None, opened=1):
     """Flip single bits, one a state; return how often each verdict came, and what is wrong.
 
     Parameters
     ----------
     around : texts: only bytes of them, or just before them, are hit; none: all bytes.
     most : it ends early when so many are wrong.
+    opened : of the snapshots that are refused, one in so many is opened with its state.
     """
     with short_log():
         taught, rng = Taught(base), random.Random(f"{base} {seed}")
@@ -277,8 +286,11 @@ def flips(base, count, seed, *, files=FILES, around=(), most=None):
             at, bit = rng.choice(places(data, around)), rng.randrange(8)
             data[at] ^= 1 << bit
             write({**taught.content, name: bytes(data)}, folder)
-            said = verdict(taught, folder, further=i % 8 == 0)
-            if name.startswith("snapshot") and said not in ("right", "mended"):
+            if i % opened and refused(folder, name):
+                said = "not taken"
+            else:
+                said = verdict(taught, folder, further=i % 8 == 0)
+            if name.startswith("snapshot") and said not in ("right", "mended", "not taken"):
                 said = f"WRONG: {said}, with one snapshot damaged"
             if said.startswith("WRONG"):
                 wrong.append(f"{base} bit {bit} of byte {at} of {name}: {said}")

@@ -3,7 +3,7 @@
 import numpy as np
 import oracles
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from strategies import SEEDS, samples
@@ -72,6 +72,7 @@ def same_state(a, b):
 
 
 @windows
+@settings(max_examples=30)
 @given(stream=samples(max_n=150, d=2), data=st.data())
 def test_the_sums_are_those_of_the_newest_samples(spec, stream, data):
     q, y = stream
@@ -89,6 +90,7 @@ def test_the_sums_are_those_of_the_newest_samples(spec, stream, data):
 
 
 @every_spec
+@settings(max_examples=30)
 @given(stream=samples(max_n=150, d=2), data=st.data())
 def test_how_a_stream_is_cut_does_not_matter(spec, stream, data):
     q, y = stream
@@ -104,6 +106,7 @@ def test_how_a_stream_is_cut_does_not_matter(spec, stream, data):
 
 
 @every_spec
+@settings(max_examples=30)
 @given(stream=samples(max_n=100, d=2), later=samples(max_n=100, d=2))
 def test_what_was_stored_goes_on_bit_for_bit(spec, stream, later):
     kept = new(spec)
@@ -115,6 +118,7 @@ def test_what_was_stored_goes_on_bit_for_bit(spec, stream, later):
 
 
 @every_spec
+@settings(max_examples=30)
 @given(stream=samples(max_n=100, d=2), more=samples(max_n=20, d=2), seed=SEEDS)
 def test_the_newest_can_be_taken_back_and_the_rest_is_refused(spec, stream, more, seed):
     (q, y), kept = stream, new(spec)

@@ -10,7 +10,7 @@ the moments hold exactly, and are rebuilt before rounding adds up.
 import numpy as np
 import pytest
 from head_cases import CASES, Follower, batch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from strategies import SEEDS, samples, splits
@@ -87,6 +87,7 @@ def test_forget_undoes_learn(options, kept, gone, looked):
 
 
 @from_moments
+@settings(max_examples=30)
 @given(samples())
 def test_after_every_sample_the_head_is_the_batch_solution(options, stream):
     q, y = stream
@@ -105,6 +106,7 @@ def test_probabilities_are_a_distribution_in_the_order_of_scores(options, stream
 
 
 @every_head
+@settings(max_examples=30)
 @given(samples())
 def test_stored_tensors_give_the_same_bits(options, stream):
     q, y = stream
@@ -241,6 +243,8 @@ def test_degenerate_features_give_finite_answers(options, spoil, n, rng):
     follower = Follower(options, 4)
     for i in range(n):
         follower.learn(q[i : i + 1], y[i : i + 1])
+        if 40 < i < n - 1 and i % 8:
+            continue
         at = np.concatenate([q[:5], np.eye(4, dtype=np.int16)])
         scores = assert_probabilities(follower.head, at, follower.moments.n)
         assert np.isfinite(scores[:, : min(i + 1, 3)]).all()
@@ -292,6 +296,7 @@ def interleave(options, d, steps, seed):
 
 
 @from_moments
+@settings(max_examples=25)
 @given(SEEDS)
 def test_interleaved_learning_and_forgetting_stays_with_a_rebuild(options, seed):
     at = np.random.default_rng(0).integers(-900, 900, (9, 7)).astype(np.int16)
@@ -306,6 +311,8 @@ def test_interleaved_learning_and_forgetting_stays_with_a_rebuild(options, seed)
 def test_ten_thousand_interleaved_samples_stay_with_a_rebuild(options, d):
     at = np.random.default_rng(0).integers(-900, 900, (9, d)).astype(np.int16)
     for step, (follower, q, y) in enumerate(interleave(options, d, 10_000, d)):
+        if step % 5 < 4:  # a head that follows does so unasked; after each step is tested above
+            continue
         scores = follower.scores(at)
         if step % 500 == 499:
             assert_close(scores, batch(options, q, y, k=follower.moments.k).scores(at))

@@ -47,7 +47,9 @@ def in_words(counts):
 def test_no_flipped_bit_passes_unnoticed(pool, figure):
     parts = 2 * len(BASES)
     jobs = [
-        pool.submit(flips, base, -(-FLIPS // parts), seed) for seed in range(2) for base in BASES
+        pool.submit(flips, base, -(-FLIPS // parts), seed, opened=5)
+        for seed in range(2)
+        for base in BASES
     ]
     found, wrong = Counter(), []
     for job in jobs:

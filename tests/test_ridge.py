@@ -1,3 +1,4 @@
+import os
 import threading
 import warnings
 
@@ -20,6 +21,8 @@ from edge_cl.heads.ridge_solution import FEW, Problem
 from edge_cl.moments import Moments
 
 EPS = np.finfo(float).eps
+NIGHTLY = bool(os.environ.get("EDGE_CL_NIGHTLY"))
+RENEWED = {"double": 70_000, "single": 17_000}  # samples: rounding is cleared once, or twice
 
 
 def assert_is_ridge(follower, q, y, lam, at):
@@ -398,8 +401,9 @@ def run_soak(n, relative, inverse, kind, checks, d=6, k=4):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("inverse", ["double", "single"])
-def test_a_million_samples_of_drift_stalls_and_lost_rank(inverse):
-    head = run_soak(1_000_000, 0.3, inverse, "mixed", checks=40)
+def test_very_many_samples_of_drift_stalls_and_lost_rank(inverse):
+    samples = 1_000_000 if NIGHTLY else 4 * RENEWED[inverse]
+    head = run_soak(samples, 0.3, inverse, "mixed", checks=40)
     assert head.renewal.residual < (1e-11 if inverse == "double" else 1e-5)
 
 
@@ -407,9 +411,9 @@ def test_a_million_samples_of_drift_stalls_and_lost_rank(inverse):
 @pytest.mark.parametrize("inverse", ["double", "single"])
 @pytest.mark.parametrize("kind", ["drift", "stall", "rank"])
 @pytest.mark.parametrize("ridge", [1e-5, 1e-2, 10.0, 1e4])
-def test_a_hundred_thousand_samples_under_any_ridge(ridge, kind, inverse):
+def test_many_samples_under_any_ridge(ridge, kind, inverse):
     square = 6 * (300.0**2 + 200.0**2) * SCALE**2
-    run_soak(70_000, ridge / square, inverse, kind, checks=10)
+    run_soak(70_000 if NIGHTLY else RENEWED[inverse], ridge / square, inverse, kind, checks=10)
 
 
 @given(SEEDS, st.floats(-300, -3))

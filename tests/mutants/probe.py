@@ -6,6 +6,7 @@ from pathlib import Path
 
 from crash.explore import explore
 from crash.lessons import Promise, Teach
+from crash.oplog import Mark, Sync
 from crash.tracer import trace
 from crash.twice import killed_then_cut
 from hypothesis import HealthCheck, Phase, settings
@@ -37,12 +38,15 @@ def groups():
 
 
 def killed():
-    """A process killed, another one, and then a power cut."""
+    """A process killed before it flushed what it wrote, another one, and then a power cut."""
     with tempfile.TemporaryDirectory(dir=FAST) as folder:
         log = trace(Teach("everything", "ncm"), folder).log
-    n = len(log.ops)
-    prefixes = [7 + i * (n - 7) // 60 for i in range(60)]
-    for prefix in prefixes:
+    unflushed = [
+        i
+        for i in range(8, len(log.ops))
+        if isinstance(log.ops[i], Sync) and not isinstance(log.ops[i - 1], Sync | Mark)
+    ]
+    for prefix in unflushed[3 :: len(unflushed) // 20]:
         refuse(
             killed_then_cut(
                 log,
@@ -101,7 +105,7 @@ def clients():
     run_state_machine_as_test(
         Clients,
         settings=settings(
-            max_examples=300,
+            max_examples=120,
             stateful_step_count=50,
             phases=[Phase.generate],
             derandomize=True,
