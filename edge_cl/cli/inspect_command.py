@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from edge_cl.cli import options
 from edge_cl.cli.opening import bundle_at
@@ -17,26 +15,19 @@ if TYPE_CHECKING:
 EXAMPLES = """
   edge-cl inspect                             the one that ships with edge-cl
   edge-cl inspect encoder.edgecl
-  edge-cl inspect --device raspberry-pi-5     what a learner needs there
-  edge-cl inspect --device raspberry-pi-5 --head fecam --classes 20
 """
 
 
 def inspect(
     bundle: options.Shipped = None,
-    device: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="A board: what a learner needs there"),
-    ] = None,
-    classes: Annotated[int, typer.Option(min=1, help="Of --device: how many")] = 100,
-    head: Annotated[str, typer.Option(metavar="NAME", help="Of --device: which head")] = "ridge",
     require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
     """Say what is in a bundle.
 
     Every byte is checked against the digests in the bundle; a damaged one is an error, exit 1.
-    Whether its encoders work on this machine is what edge-cl verify finds out.
+    Whether its encoders work on this machine is what edge-cl verify finds out; what a learner needs
+    on a board, edge-cl plan.
     """
     import msgspec
 
@@ -44,7 +35,6 @@ def inspect(
 
     bundle = bundle or shipped_bundle()
     opened = bundle_at(bundle, require_signature)
-    needs = _needs(opened, device, classes, head) if device else []
     if as_json:
         fields: dict[str, Any] = {
             "verified": True,
@@ -53,12 +43,9 @@ def inspect(
             "manifest": msgspec.to_builtins(opened.manifest),
             "report": _report(opened),
         }
-        if needs:
-            fields["needs"] = dict(needs)
         json_line(fields)
     else:
         _print(opened, bundle)
-        pairs(needs)
 
 
 def _print(bundle: Bundle, path: Path) -> None:
@@ -85,28 +72,6 @@ def _print(bundle: Bundle, path: Path) -> None:
     rows += [(f"made with {tool}", version) for tool, version in m.tools.items()]
     rows += report_rows(_report(bundle))
     pairs(rows)
-
-
-def _needs(bundle: Bundle, device: str, classes: int, head: str) -> list[tuple[str, object]]:
-    """Return what a learner needs on a board, as lines."""
-    from edge_cl.device import learner_needs, load_profile
-    from edge_cl.heads import head_options
-
-    profile = load_profile(device)
-    kept = head_options(head).promise.statistics
-    needs = learner_needs(bundle.manifest.embedding.d, classes, statistics=kept)
-    least, most = needs.learn_ms(profile)
-    sizes = ", ".join(f"{size:g}" for size in profile.memory.sizes_gb)
-    return [
-        ("device", f"{profile.name} ({profile.cores} {profile.core}, {sizes} GB)"),
-        ("head", head),
-        ("classes", classes),
-        ("memory of the learner", f"{needs.memory_bytes / 1e6:.1f} MB, Python and network apart"),
-        ("state on disk", f"{needs.state_bytes / 1e6:.1f} MB"),
-        ("learning moves", f"{needs.learn_bytes / 1e6:.1f} MB a sample"),
-        ("which takes there", f"at least {least:.1f} to {most:.1f} ms"),
-        ("copy rate from", profile.memory.source),
-    ]
 
 
 def _report(bundle: Bundle) -> Any:
