@@ -102,7 +102,8 @@ def first_prediction(_: Resources) -> Metrics:
 def lesson_over_predict(_: Resources) -> Metrics:
     """Ridge, d = 1280, 100 classes, exact after every sample; pictures of 640 x 480."""
     reports = [
-        bench(_shipped(), classes=100, repetitions=300, seconds=0.0, threads=1).encoders[0] for _ in range(3)
+        bench(_shipped(), classes=100, repetitions=300, seconds=0.0, threads=1).encoders[0]
+        for _ in range(3)
     ]
     ratios = [r.lesson_over_predict for r in reports]
     middle = sorted(reports, key=lambda r: r.lesson_over_predict)[1]

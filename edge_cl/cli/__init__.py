@@ -117,9 +117,7 @@ for _group, _says, _commands in (
     app.add_typer(_part, name=_group)
 
 _devices = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
-_devices.callback(epilog=f"\b\nExamples:{devices_command.LIST_EXAMPLES}")(
-    devices_command.devices
-)
+_devices.callback(epilog=f"\b\nExamples:{devices_command.LIST_EXAMPLES}")(devices_command.devices)
 _devices.command("list", epilog=f"\b\nExamples:{devices_command.LIST_EXAMPLES}")(
     devices_command.list_
 )
