@@ -69,6 +69,7 @@ def open_state(folder: Path | None, wishes: Wishes) -> Opened:
         durability = durability_named(durability)
     # A folder that is not there is made last, when nothing can be refused any more.
     store = Store(folder, read_only=wishes.read_only) if folder and folder.exists() else None
+    encoder = None
     try:
         proven = store.load() if store else None
         if wishes.read_only and folder is not None and proven is None:
@@ -115,6 +116,8 @@ def open_state(folder: Path | None, wishes: Wishes) -> Opened:
             journal.knowledge = journal.knowledge.with_heads(heads, auto=auto)
             journal.stale = True
     except BaseException:
+        if encoder is not None:
+            encoder.close()
         if store:
             store.close()
         raise

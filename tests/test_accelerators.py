@@ -97,6 +97,11 @@ def test_an_accelerator_of_another_runtime_is_refused():
     assert "onnx int8 for cpu" in caught.value.hint
 
 
+def test_options_that_nobody_would_get_are_refused():
+    with pytest.raises(InputError, match="unknown option 'fast' of cpu: it takes none"):
+        open_encoder(SHIPPED, accelerator_options={"fast": "yes"})
+
+
 # -- what is counted -----------------------------------------------------------------------------
 
 

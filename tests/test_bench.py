@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from edge_cl import InputError, Learner, StorageError, features_bundle, open_bundle
+from edge_cl.added_encoder import with_encoder
 from edge_cl.assets import shipped_bundle
 from edge_cl.bench import MLPERF, bench, read_report
 from edge_cl.bench.batches import fold_times
 from edge_cl.bench.document import STAGES
 from edge_cl.bench.figures import FIGURES
 from edge_cl.bench.turns import COLUMNS, turn
-from edge_cl.bundle import write_bundle
+from edge_cl.bundle import pack_bundle, read_bundle, write_bundle
 from edge_cl.cli import exit_code
 from edge_cl.device.conditions import read_conditions
 from edge_cl.device.system import System
@@ -64,9 +65,12 @@ def test_every_stage_is_timed(tmp_path, quick):
 
 @pytest.mark.slow
 def test_the_encoder_takes_its_time_in_a_prediction_and_in_a_lesson(tmp_path, quick):
-    bundle = open_bundle(shipped_bundle())
+    npu = b"RKNN\0\0\0\0" + bytes(56)  # besides, for a library that is not installed here
+    made = with_encoder(open_bundle(shipped_bundle()), npu, "net.rknn")
+    bundle = read_bundle(pack_bundle(*made))
     report = bench(bundle, classes=4, seconds=0.0, repetitions=20, folder=tmp_path, sustained=True)
     (found,) = report.encoders
+    assert "rknn-toolkit-lite2" in report.skipped["rknn int8"]
     assert (found.runtime, found.precision) == ("onnx", "int8")
     assert found.placement.nodes
     assert found.stages["encode"].median < found.predict.median
@@ -208,6 +212,11 @@ def test_a_check_passes_within_its_tolerances_and_exits_with_3_beyond(place, cap
     assert exit_code([*QUICK, "--check", "better.json", *wide, "--tolerance=peak=5%"]) == 3
     (worse,) = [row for row in capsys.readouterr().out.splitlines() if "WORSE" in row]
     assert worse.startswith("vectors, peak, MB")
+    assert (
+        exit_code([*QUICK, "--check", "better.json", *wide, "--tolerance=peak=5%", "--json"]) == 3
+    )
+    rows = json.loads(capsys.readouterr().out)["check"]
+    assert [row["figure"] for row in rows if row["worse"]] == ["peak"]
     before["machine"]["cpu"] = "another"
     (place / "other.json").write_text(json.dumps(before))
     assert exit_code([*QUICK, "--check", "other.json"]) == 1

@@ -27,14 +27,15 @@ from edge_cl.bench.document import (
 )
 from edge_cl.bench.early_stopping import FEWEST, conservative_p90, queries_above
 from edge_cl.bench.figures import FIGURES
+from edge_cl.bench.notes import notes
 from edge_cl.bench.pictures import draw_report, draw_sustained
 from edge_cl.bench.stream import Recording, percentiles, single_stream
 from edge_cl.bench.sustained import series, slowdown
-from edge_cl.bench.validity import notes, reasons_against
 from edge_cl.bench.watch import Watch
 from edge_cl.bench.writing import BY_KERNEL, BY_SIZE, Account
 from edge_cl.device import describe_machine
 from edge_cl.device.conditions import Conditions
+from edge_cl.device.held_back import reasons_against
 from edge_cl.placement import Placement
 
 # -- early stopping --------------------------------------------------------------------------

@@ -22,6 +22,7 @@ LAYERS = [
     "stopwatch",
     "arrays",
     "files",
+    "picture_file",
     "sealed",
     "specs",
     "blas",

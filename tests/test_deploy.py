@@ -28,8 +28,8 @@ from edge_cl.deploy.attempt import Attempt
 from edge_cl.deploy.board import Board, look, refuse_python, refuse_unfit
 from edge_cl.deploy.connection import Connection
 from edge_cl.deploy.release import Release, install
-from edge_cl.deploy.wheels import Payload, platforms
-from edge_cl.errors import DeployError, InputError
+from edge_cl.deploy.wheels import Payload, keep_wheels, platforms
+from edge_cl.errors import DeployError, InputError, StorageError
 
 STEPS = ["look", "wheels", "environment", "bundle", "doctor", "verify", "current"]
 SYSTEMCTL = """
@@ -363,6 +363,13 @@ def test_a_service_that_does_not_start_leaves_the_one_before_running(board, to, 
     assert systemd() == ["daemon-reload", "restart", "daemon-reload", "restart"]
     assert (board.home.parent / "active").read_text() == running
 
+    # and where that one does not start either, it is told
+    board.program("systemctl", SYSTEMCTL)
+    start.write_text("fails")
+    with pytest.raises(DeployError, match="Job failed") as caught:
+        to("b", service=learns)
+    assert "the service was not taken back: systemctl --user restart" in caught.value.hint
+
 
 def test_a_unit_of_the_system_goes_through_sudo_or_is_refused(board, to, systemd):
     learns = Service(kind="system", source="/data/things", mode="learn", label="mug")
@@ -524,6 +531,8 @@ def test_other_options_are_checked(tmp_path):
 
 def test_a_command_called_wrongly_is_exit_code_2(capsys):
     assert exit_code(["deploy", "pi@h", "--mode", "learn"]) == 2
+    assert exit_code(["deploy", "pi@h", "--source", "door.mp4"]) == 2
+    assert exit_code(["deploy", "pi@h", "--memory", "300M"]) == 2
     assert exit_code(["deploy", "pi@h", "--offline"]) == 2
     assert exit_code(["deploy"]) == 2
     assert exit_code(["deploy", "--", "-oProxyCommand=id"]) == 1
@@ -647,6 +656,15 @@ def test_wheels_are_for_no_newer_system_than_the_board(minor):
     found = [int(m[1]) for tag in tags if (m := re.fullmatch(r"manylinux_2_(\d+)_aarch64", tag))]
     assert found == list(range(minor, 16, -1))
     assert "manylinux2014_aarch64" in tags
+
+
+def test_wheels_are_kept_in_a_folder_that_is_made_for_them(tmp_path):
+    wheel = tmp_path / "numpy-2.0-py3-none-any.whl"
+    wheel.write_bytes(b"wheel")
+    payload = Payload(requirement="edge-cl", wheels=(wheel,), index=False)
+    assert [keep_wheels(payload, tmp_path / "new" / "one") for _ in range(2)] == [1, 0]
+    with pytest.raises(StorageError, match="cannot write to"):
+        keep_wheels(payload, wheel)
 
 
 # --- and all of it for real

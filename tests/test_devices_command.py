@@ -160,6 +160,17 @@ def test_an_unknown_board_says_which_there_are_and_that_a_file_works(capsys):
     assert "raspberry-pi-5" in hint and ".toml" in hint
 
 
+@pytest.mark.parametrize(
+    "data", [b"", b"\x80\xff", b"x = [", b"x = " + b"[" * 5000, b"x=" + b"9" * 9999]
+)
+def test_a_file_that_is_no_profile_is_one_line(tmp_path, capsys, data):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(data)
+    assert exit_code(["devices", "show", str(path)]) == 1
+    (message,) = capsys.readouterr().err.splitlines()
+    assert str(path) in message
+
+
 def test_a_profile_of_ones_own_is_shown_by_its_path(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(

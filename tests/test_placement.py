@@ -69,10 +69,17 @@ def test_big_are_the_fastest_cores_that_may_be_used(monkeypatch):
     assert cores_named("big") == HERE
 
 
-@pytest.mark.parametrize("text", ["", "little", "1-", "-1", "3-1", "0,,1", "1.5", "0-99999999999"])
+@pytest.mark.parametrize(
+    "text", ["", "little", "1-", "-1", "3-1", "0,,1", "1.5", "0-99999999999", "²"]
+)
 def test_what_names_no_cores_is_refused(text):
     with pytest.raises(InputError, match="expected cores as big, all, or numbers"):
         cores_named(text)
+
+
+def test_a_core_with_a_number_beyond_all_is_refused():
+    with pytest.raises(InputError, match="expected cores as big, all, or numbers"):
+        cores_named("9" * 5000)
 
 
 def test_cores_that_this_process_may_not_use_are_refused():
@@ -224,6 +231,37 @@ def test_a_place_that_is_not_there_is_one_line(call, place, option, says):
     assert not (place / "edge-cl-state").exists()
     code, _, error = call("verify", shipped_bundle(), *option)
     assert code in (1, 3) and says in error
+
+
+def test_more_threads_than_any_machine_has_are_refused_before_they_are_made(call, place):
+    code, out, error = call("verify", shipped_bundle(), "--threads", 99999)
+    assert (code, out) == (1, "") and "at most 1024 threads, got 99999" in error
+    with pytest.raises(InputError, match="at most 1024 threads"):
+        open_encoder(open_bundle(shipped_bundle()), threads=1025)
+
+
+SHORT = """
+import resource, sys
+from edge_cl.assets import shipped_bundle
+from edge_cl.bundle import open_bundle
+from edge_cl.encoders import open_encoder
+from edge_cl.errors import BackendError
+bundle = open_bundle(shipped_bundle())
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (16 << 20), -1))
+try:
+    open_encoder(bundle)
+except BackendError as error:
+    print(error)
+"""
+
+
+def test_a_library_that_does_not_fit_into_memory_is_one_line():
+    open_encoder(shipped())  # proven: no child process finds out before
+    run = subprocess.run([sys.executable, "-c", SHORT], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("\n") == 1
+    assert "cannot be loaded" in run.stdout
 
 
 # -- one thread budget ---------------------------------------------------------------------------

@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from edge_cl import InputError, Learner, MissingExtraError, features_bundle
+from edge_cl import (
+    InputError,
+    Learner,
+    MissingExtraError,
+    StorageError,
+    features_bundle,
+    picture_file,
+)
 from edge_cl.assets import shipped_bundle
 from edge_cl.bundle import open_bundle
 from edge_cl.cli import app, exit_code
@@ -23,7 +30,7 @@ from edge_cl.encoders.network_work import LayerWork, NetworkWork, network_work
 from edge_cl.encoders.onnx_runner import profiled_events
 from edge_cl.features import Identity, RandomFourier, RandomReLU, map_named
 from edge_cl.heads import HEADS, RidgeOptions, head_options
-from edge_cl.planning import Planner, picture, plan
+from edge_cl.planning import Planner, plan
 from edge_cl.planning.alternatives import Setup, alternatives
 from edge_cl.planning.cores import board_speed
 from edge_cl.planning.encoding import board_encoding
@@ -482,9 +489,18 @@ def test_projected_features_take_less(own):
 
 
 def test_the_picture_is_drawn_or_the_extra_is_named(own, monkeypatch):
-    monkeypatch.setattr(picture, "find_spec", lambda name: None)
+    for name, kind in (("plan.doc", InputError), ("none/plan.png", StorageError)):
+        with pytest.raises(kind):
+            picture_file.require_plot(Path(name))
+    picture_file.require_plot(Path("plan.png"))
+    monkeypatch.setattr(picture_file, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="drawing a picture"):
-        picture.require_plot()
+        picture_file.require_plot()
+
+
+def test_more_threads_than_the_fastest_cores_are_not_predicted(own):
+    with pytest.raises(InputError, match="expected at most 2 threads, the fastest cores of"):
+        plan(open_bundle(own), "own.toml", threads=3)
 
 
 @pytest.mark.slow

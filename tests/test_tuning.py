@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from edge_cl import InputError, Learner, features_bundle, open_bundle
+from edge_cl import InputError, Learner, StorageError, features_bundle, open_bundle
 from edge_cl.assets import shipped_bundle
 from edge_cl.cli import app
 from edge_cl.device.profile import load_profile
@@ -215,6 +215,13 @@ def test_a_damaged_choice_is_none(bundle, change):
     path.write_text(change(text), encoding="utf-8")
     assert change(text) != text
     assert kept_choice(bundle) is None
+
+
+def test_a_folder_that_cannot_be_looked_into_holds_no_choice(bundle, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / ("x" * 300)))  # no name of a file
+    assert kept_choice(bundle) is None
+    with pytest.raises(StorageError, match="cannot remove"):
+        forget_choice(bundle)
 
 
 def test_the_command_measures_keeps_shows_and_forgets(tmp_path):

@@ -19,6 +19,7 @@ from test_bundle import MANIFEST
 from edge_cl import Learner, features_bundle
 from edge_cl.added_encoder import with_encoder
 from edge_cl.assets import shipped_bundle
+from edge_cl.bench import bench
 from edge_cl.bundle import InputSpec, open_bundle, pack_bundle, read_bundle
 from edge_cl.cli import exit_code
 from edge_cl.encoders import open_encoder, proven
@@ -162,6 +163,29 @@ def test_a_learner_learns_on_an_npu_and_finds_back_to_it(stubs, tmp_path, kind):
         assert learner.predict(PICTURES[0]).label == "a"
 
 
+def test_what_holds_the_device_gives_it_back_where_opening_fails(stubs, tmp_path):
+    with pytest.raises(InputError, match="unknown head") as caught:
+        Learner.open(tmp_path / "state", bundle=with_npu("hailo"), accelerator="hailo", head="no")
+    assert caught.tb is not None  # it holds on to everything that was there
+    open_encoder(with_npu("hailo"), accelerator="hailo").close()
+
+
+def test_a_plan_names_the_network_that_it_cannot_count(stubs, tmp_path, capsys):
+    path = tmp_path / "npu.edgecl"
+    path.write_bytes(with_npu("rknn").archive())
+    words = ["plan", "--device", "rock-5b", "--bundle", str(path), "--runtime", "rknn"]
+    assert exit_code(words) == 0
+    assert "(rknn int8, 4 threads)" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_benchmark_times_what_it_was_compiled_for(stubs, tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_cl.bench.measure._STARTS", 1)
+    quick = {"classes": 2, "seconds": 0.0, "repetitions": 20, "folder": tmp_path}
+    (found,) = bench(with_npu("hailo"), runtime="hailo", **quick).encoders
+    assert found.placement.accelerator == "hailo"
+
+
 # -- what does not -------------------------------------------------------------------------------
 
 
@@ -170,6 +194,8 @@ def test_without_the_library_it_says_what_to_install(kind):
     with pytest.raises(BackendError, match="needs a package that is not installed") as caught:
         open_encoder(with_npu(kind), accelerator=kind)
     assert "install" in caught.value.hint
+    with pytest.raises(BackendError, match="needs a package that is not installed"):
+        bench(with_npu(kind), runtime=kind)
 
 
 @both

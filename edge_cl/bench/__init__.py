@@ -1,8 +1,8 @@
 """How long a picture takes on this machine, stage by stage, and what learning adds.
 
 `bench` measures (`measure`); what comes back is `document.BenchReport`, which goes to a file and
-comes back from one. `validity` says whether the board let it be measured at all, `compare` whether
-it has become worse, `report` makes a table of several.
+comes back from one. `edge_cl.device.held_back` says whether the board let it be measured at all,
+`compare` whether it has become worse, `report` makes a table of several.
 """
 
 from __future__ import annotations

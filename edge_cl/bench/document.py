@@ -128,6 +128,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     now: tuple[str, ...]
     since_boot: tuple[str, ...]
     power_mode: str
+    driver: str = ""
 
 
 class Point(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -196,7 +197,7 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     when : UTC.  kernels : "numba" or "numpy".  disk : kind of file system that lessons went to.
     skipped : encoders of the bundle that cannot run here, and why.
-    valid, invalid_because, notes : see `edge_cl.bench.validity`.
+    valid, invalid_because : see `edge_cl.device.held_back`.  notes : see `edge_cl.bench.notes`.
     conditions : of the board before, meanwhile and afterwards.  asked : where they were read.
     load_before : runnable processes a minute before, as the system counts them.
     """

@@ -24,17 +24,18 @@ from edge_cl.bench import batches
 from edge_cl.bench.cold_start import start_cold
 from edge_cl.bench.document import STAGES, Batch, BenchReport, EncoderBench, Energy, Written
 from edge_cl.bench.fresh_process import Task
+from edge_cl.bench.notes import notes
 from edge_cl.bench.stream import percentiles, single_stream
 from edge_cl.bench.sustained import series
 from edge_cl.bench.turns import COLUMNS, LESSON, PREDICTION, inputs_for, turn
-from edge_cl.bench.validity import notes, reasons_against
 from edge_cl.bench.watch import Watch
 from edge_cl.bench.writing import Account, disk_of
 from edge_cl.bundle import Bundle, EncoderSpec
 from edge_cl.device import describe_machine
 from edge_cl.device.conditions import Conditions, read_conditions
-from edge_cl.encoders import choose_encoder, matching_encoders
-from edge_cl.errors import InputError, MissingExtraError, StorageError
+from edge_cl.device.held_back import reasons_against
+from edge_cl.encoders import choose_encoder, fitting_encoders, matching_encoders
+from edge_cl.errors import BackendError, InputError, StorageError
 from edge_cl.heads import HeadOptions
 from edge_cl.learner import Learner
 
@@ -92,6 +93,7 @@ def bench(
         predictions and lessons (>= 20); `MLPERF` has those of MLPerf.
     sustained : keep the stream as points over time.
     runtime, precision, threads, accelerator, cores, strict : see `edge_cl.encoders.open_encoder`.
+        Without an accelerator each encoder runs on the CPU, or on the NPU it was made for.
     folder : the states are kept below it while it measures; None: the current folder.
     read : asks the board's sensors; None: `edge_cl.device.conditions.read_conditions`.
     progress : called with what is measured and the share done, 0..1.
@@ -99,7 +101,8 @@ def bench(
     Raises
     ------
     InputError : too few repetitions or classes, or no encoder of that kind.
-    BackendError : an encoder does not work here, or with `strict` not where it was asked to.
+    BackendError : an encoder does not work here, or with `strict` not where it was asked to; or
+        the library of none is installed.
     StorageError : nothing can be written to the folder.
     """
     if repetitions < 20 or classes < 2 or not 0 <= seconds < float("inf"):
@@ -123,22 +126,30 @@ def bench(
     tell = progress or (lambda name, share: None)
     place = Path.cwd() if folder is None else folder
     load = os.getloadavg()[0]
-    specs = matching_encoders(bundle, runtime, precision) or (None,)
+    matching = matching_encoders(bundle, runtime, precision)
+    if accelerator is not None:
+        choose_encoder(bundle, runtime, precision, accelerator)  # refuses where there is none
+        matching = fitting_encoders(matching, accelerator)
+    specs = matching or (None,)
     found: list[EncoderBench] = []
     skipped: dict[str, str] = {}
+    missing = None
     with Watch(seconds * len(specs), read=read or read_conditions) as watch:
         for spec in specs:
-            name = f"{spec.runtime} {spec.precision}" if spec else "vectors"
+            name = _name(spec)
             try:
                 if spec:
-                    choose_encoder(bundle, spec.runtime, spec.precision)
-            except MissingExtraError as error:
+                    choose_encoder(bundle, spec.runtime, spec.precision, _accelerator(spec, wishes))
+            except BackendError as error:  # its library is not installed
+                missing = error
                 skipped[name] = f"{error}; {error.hint}"
                 continue
             with _state_below(place) as state:
                 found.append(
                     _measured(bundle, spec, wishes, Path(state), watch, partial(tell, name))
                 )
+    if missing is not None and not found:
+        raise missing
     machine = describe_machine()
     reasons = reasons_against(watch.readings)
     return BenchReport(
@@ -197,7 +208,7 @@ def _measured(
             runtime=spec.runtime if spec else None,
             precision=spec.precision if spec else None,
             threads=wishes.threads,
-            accelerator=wishes.accelerator,
+            accelerator=_accelerator(spec, wishes),
             cores=placement.cores,
             shape=inputs[0].shape,
             label=names[0],
@@ -246,10 +257,22 @@ def _opened(
         runtime=spec.runtime if spec else None,
         precision=spec.precision if spec else None,
         threads=wishes.threads,
-        accelerator=wishes.accelerator,
+        accelerator=_accelerator(spec, wishes),
         cores=wishes.cores,
         strict=wishes.strict,
     )
+
+
+def _accelerator(spec: EncoderSpec | None, wishes: _Wishes) -> str | None:
+    """Return what an encoder is asked to run on: what is wished, else what it was compiled for."""
+    return wishes.accelerator or (spec.accelerator if spec else "") or None
+
+
+def _name(spec: EncoderSpec | None) -> str:
+    if spec is None:
+        return "vectors"
+    compiled = f" for {spec.accelerator}" if spec.accelerator else ""
+    return f"{spec.runtime} {spec.precision}{compiled}"
 
 
 @contextmanager
@@ -280,8 +303,8 @@ def _batch(
     rate = batches.rows_a_second(rows, names, head=wishes.head, feature_map=wishes.feature_map)
     pictures = None
     if spec is not None:
-        learner = _opened(bundle, spec, wishes, None)
-        pictures = batches.pictures_a_second(learner, inputs, names)
+        with _opened(bundle, spec, wishes, None) as learner:  # an NPU has one user at a time
+            pictures = batches.pictures_a_second(learner, inputs, names)
     return Batch(
         rows=rate,
         rows_together=len(rows),

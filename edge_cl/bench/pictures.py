@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from edge_cl.bench.document import BenchReport, EncoderBench, Point
 from edge_cl.bench.report import machine_name
 from edge_cl.bench.sustained import slowdown
-from edge_cl.errors import InputError, MissingExtraError, StorageError
+from edge_cl.errors import InputError
+from edge_cl.picture_file import require_plot, save_picture
 
-__all__ = ["draw_report", "draw_sustained", "require_plot"]
+__all__ = ["draw_report", "draw_sustained"]
 
 _COLOURS = {
     "prepare": "#b8c4ce",
@@ -30,12 +30,6 @@ _SENSORS = (
     ("temperature_c", "temperature, °C"),
     ("power_w", "power, W"),
 )
-
-
-def require_plot() -> None:
-    """Raise MissingExtraError where matplotlib is not installed, before any work is done."""
-    if not find_spec("matplotlib"):
-        raise MissingExtraError("drawing a picture", "plot")
 
 
 def draw_sustained(report: BenchReport, path: Path) -> None:
@@ -79,7 +73,7 @@ def draw_sustained(report: BenchReport, path: Path) -> None:
     silent = "" if told else "\nthis machine tells neither clock nor temperature nor power"
     verdict = "" if report.valid else f"\nNOT VALID: {report.invalid_because[0]}"
     figure.suptitle(f"{machine_name(report)}: predictions and lessons in turn{silent}{verdict}")
-    _save(figure, path)
+    save_picture(figure, path, dpi=120)
 
 
 def draw_report(reports: Mapping[str, BenchReport], path: Path) -> None:
@@ -127,7 +121,7 @@ def draw_report(reports: Mapping[str, BenchReport], path: Path) -> None:
     axes.set_axisbelow(True)
     handles = [axes.barh(0, 0, color=colour, label=name) for name, colour in _COLOURS.items()]
     figure.legend(handles=handles, frameon=False, ncols=7, loc="outside upper center", fontsize=9)
-    _save(figure, path)
+    save_picture(figure, path, dpi=120)
 
 
 def _draw_latency(axes: Any, encoder: EncoderBench, colour: str) -> None:
@@ -149,10 +143,3 @@ def _draw_latency(axes: Any, encoder: EncoderBench, colour: str) -> None:
 def _sensor(points: Sequence[Point], field: str) -> tuple[list[float], list[float]]:
     told = [(p.at_s / 60, getattr(p, field)) for p in points if getattr(p, field) is not None]
     return [at for at, _ in told], [value for _, value in told]
-
-
-def _save(figure: Any, path: Path) -> None:
-    try:
-        figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
-        raise StorageError(f"cannot write {path}: {error}") from error

@@ -96,5 +96,6 @@ class Watch:
                 now=found.now,
                 since_boot=found.since_boot,
                 power_mode=found.power_mode,
+                driver=found.driver,
             )
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from edge_cl.cli.opening import bundle_at
 from edge_cl.cli.output import json_line, line, note
 from edge_cl.cli.progress import shares
 from edge_cl.cli.usage import UsageError
+
+if TYPE_CHECKING:
+    from edge_cl.bench import Comparison
 
 EXAMPLES = """
   edge-cl bench
@@ -47,7 +50,10 @@ def bench(
     ] = "identity",
     classes: Annotated[int, typer.Option(min=2, help="Classes the head knows")] = 100,
     seconds: Annotated[
-        float, typer.Option(min=0, help="An encoder's predictions and lessons go on for as long")
+        float,
+        typer.Option(
+            min=0, max=86400, help="An encoder's predictions and lessons go on for as long"
+        ),
     ] = 10.0,
     repetitions: Annotated[
         int, typer.Option(min=20, help="And for as many of both; 64 give a bound of the p90")
@@ -74,9 +80,10 @@ def bench(
         ),
     ] = None,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Exit with 0 though the run is not valid")
+        bool,
+        typer.Option("--anyway", help="Without --check: exit with 0 though the run is not valid"),
     ] = False,
-    threads: Annotated[int, typer.Option(min=1, help="Of the encoder")] = 1,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Of the encoder")] = 1,
     runtime: options.Runtime = None,
     precision: options.Precision = None,
     accelerator: options.Accelerator = None,
@@ -118,15 +125,21 @@ def bench(
         write_report,
     )
     from edge_cl.bench import bench as measure
-    from edge_cl.bench.pictures import draw_sustained, require_plot
+    from edge_cl.bench.pictures import draw_sustained
     from edge_cl.device import describe_machine
+    from edge_cl.errors import StorageError
+    from edge_cl.picture_file import require_plot
 
     if mlperf:
         seconds, repetitions = MLPERF
     elif sustained is not None:
         seconds = _seconds(sustained)
     if plot is not None:
-        require_plot()
+        require_plot(plot)
+    if out is not None and out.is_dir():
+        raise StorageError(f"cannot write {out}: it is a folder")
+    if out is not None and not out.parent.is_dir():  # before anything is measured
+        raise StorageError(f"cannot write {out}: there is no folder {out.parent}")
     before = read_report(check) if check is not None else None
     tolerances = dict(tolerance_named(text) for text in tolerance or ())
     opened = bundle_at(bundle or shipped_bundle(), require_signature)
@@ -153,23 +166,25 @@ def bench(
         write_report(report, out)
     if plot is not None:
         draw_sustained(report, plot)
-    if as_json:
-        json_line(msgspec.to_builtins(report))
-    else:
+    if not as_json:
         print_report(report, Path(bundle).name if bundle else "the encoder that ships with edge-cl")
     for text in report.notes:
         note(f"note: {text}")
     for reason in report.invalid_because:
         note(f"NOT VALID: {reason}")
-    failed = not report.valid and (before is not None or not anyway)
-    if before is not None and report.valid:
-        rows = compare(report, before, tolerances)
+    rows: tuple[Comparison, ...] = ()
+    told = msgspec.to_builtins(report)
+    try:
+        if before is not None and report.valid:
+            rows = compare(report, before, tolerances)
+            told["check"] = msgspec.to_builtins(rows)
+    finally:  # what was measured is told, whether or not it can be compared
         if as_json:
-            json_line({"check": [msgspec.to_builtins(row) for row in rows]})
-        else:
-            print_comparison(rows)
-        failed = failed or any(row.worse for row in rows)
-    return 3 if failed else 0
+            json_line(told)
+    if rows and not as_json:
+        print_comparison(rows)
+    failed = not report.valid and (before is not None or not anyway)
+    return 3 if failed or any(row.worse for row in rows) else 0
 
 
 def report(
@@ -183,10 +198,11 @@ def report(
     """Show several results as one table, in markdown."""
     from edge_cl.bench import markdown_table, read_report
     from edge_cl.bench.figures import FIGURES
-    from edge_cl.bench.pictures import draw_report, require_plot
+    from edge_cl.bench.pictures import draw_report
+    from edge_cl.picture_file import require_plot
 
     if plot is not None:
-        require_plot()
+        require_plot(plot)
     reports = {str(path): read_report(path) for path in files}
     if plot is not None:
         draw_report(reports, plot)

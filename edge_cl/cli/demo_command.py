@@ -62,7 +62,8 @@ def demo(
     from edge_cl.demo import run_demo
     from edge_cl.demo.keeping import fresh_folder
     from edge_cl.demo.pictures import unpack_household
-    from edge_cl.demo.plot import can_plot, draw_demo, require_plot
+    from edge_cl.demo.plot import draw_demo
+    from edge_cl.picture_file import can_plot, require_plot
 
     if unpack is not None:
         count = unpack_household(unpack)

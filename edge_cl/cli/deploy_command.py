@@ -119,7 +119,8 @@ def deploy(
     """Bring edge-cl and a bundle to a board, over ssh.
 
     Makes an environment there, installs this version of edge-cl, copies the bundle, runs
-    edge-cl doctor and edge-cl verify there and brings both reports home, beside the bundle.
+    edge-cl doctor and edge-cl verify there and brings both reports home: beside the bundle, or
+    where you are for the one that ships with edge-cl.
     Running it again changes nothing that is right already. What fails leaves the board as it was.
 
     It is your own ssh that connects, with your keys; no password is asked for. Exit 3 when doctor
@@ -129,8 +130,9 @@ def deploy(
     from edge_cl.deploy import Address
     from edge_cl.deploy import deploy as run
 
-    if not service and (system or label is not None or mode is not Mode.predict):
-        raise UsageError("--system, --mode and --label are for --service")
+    of_service = (source, mode, label, memory) != ("camera:0", Mode.predict, None, "75%")
+    if not service and (system or of_service):
+        raise UsageError("--system, --source, --mode, --label and --memory are for --service")
     if offline and wheels is None:
         raise UsageError("--offline takes the wheels from --wheels DIR")
     address = Address(name=board, port=port, identity=identity, options=tuple(ssh_option or ()))
@@ -157,7 +159,10 @@ def deploy(
         for report in found.reports:
             note(f"report: {report}")
     if found.refused:
-        failure(found.refused, "nothing was left on the board; its reports are here")
+        failure(
+            found.refused,
+            "; ".join(found.lost) or "nothing was left on the board; its reports are here",
+        )
         raise typer.Exit(3)
 
 
@@ -184,5 +189,6 @@ def _fields(found: Deployed) -> dict[str, object]:
         "steps": [asdict(step) for step in found.steps],
         "reports": [str(path) for path in found.reports],
         "refused": found.refused,
+        "lost": list(found.lost),
         "dry_run": found.dry_run,
     }

@@ -29,6 +29,14 @@ from edge_cl.device.schema import (
 __all__ = ["profile_rows", "summary"]
 
 
+_SENSORS = {
+    "temperature": "temperature from",
+    "clock": "clock from",
+    "throttled": "throttling from",
+    "power": "power from",
+}
+
+
 def profile_rows(profile: Profile) -> Iterator[tuple[str, str]]:
     """Yield (what it is about, what is said of it) of everything that a profile says."""
     yield "board", profile.name
@@ -80,7 +88,7 @@ def _told(table: Any) -> tuple[str, str]:
         case Threads():
             return "threads", f"{table.encoder} on {table.cores} cores. {table.advice}".strip()
         case Sensor():
-            return f"tells its {table.tells}", table.where
+            return _SENSORS[table.tells], table.where
         case PowerDraw():
             return "draws", f"{table.watts:g} W: {table.doing}"
         case Runtimes():

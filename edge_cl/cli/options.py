@@ -104,7 +104,12 @@ Precision = Annotated[
     str | None, typer.Option(metavar="NAME", help="int8, fp16 or fp32  [default: the fastest]")
 ]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Of the encoder  [default: all cores, at most 4]")
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Of the encoder  [default: as edge-cl tune chose, else all cores, at most 4]",
+    ),
 ]
 Accelerator = Annotated[
     str | None,

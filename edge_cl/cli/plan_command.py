@@ -9,7 +9,7 @@ import typer
 
 from edge_cl.cli import options
 from edge_cl.cli.opening import bundle_at
-from edge_cl.cli.output import json_line, line, note
+from edge_cl.cli.output import counted, json_line, line, note
 from edge_cl.cli.progress import shares
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def plan(
         str, typer.Option("--map", metavar="NAME", help="Which map (edge-cl heads lists them)")
     ] = "identity",
     classes: Annotated[
-        int, typer.Option(min=1, metavar="K", help="How many will be learned")
+        int, typer.Option(min=1, max=10_000_000, metavar="K", help="How many will be learned")
     ] = 100,
     d: Annotated[
         int | None,
@@ -92,7 +92,12 @@ def plan(
     ] = None,
     runtime: options.Runtime = None,
     precision: options.Precision = None,
-    threads: options.Threads = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Of the encoder  [default: the fastest cores, at most 4]"
+        ),
+    ] = None,
     require_signature: options.RequireSignature = None,
     as_json: options.Json = False,
 ) -> None:
@@ -106,9 +111,9 @@ def plan(
     from edge_cl.planning import plan as planned
 
     if plot is not None:
-        from edge_cl.planning.picture import require_plot
+        from edge_cl.picture_file import require_plot
 
-        require_plot()
+        require_plot(plot)
     with shares() as progress:
         found, planner = planned(
             bundle_at(bundle or shipped_bundle(), require_signature),
@@ -194,9 +199,10 @@ def _short(ms: float) -> str:
 
 
 def _encoder(found: Plan) -> str:
-    if not found.macs:
+    if found.encoder == "none":
         return "its features come ready-made"
-    return f"{found.encoder}, {found.macs / 1e6:.0f} M multiply-adds, {found.threads} threads"
+    work = f", {found.macs / 1e6:.0f} M multiply-adds" if found.macs else ""
+    return f"{found.encoder}{work}, {counted(found.threads, 'thread')}"
 
 
 def _calls(found: Plan) -> dict[str, Span | None]:

@@ -38,7 +38,10 @@ def tune(
     show: Annotated[bool, typer.Option("--show", help="Print what was chosen before")] = False,
     forget: Annotated[bool, typer.Option("--forget", help="Forget what was chosen before")] = False,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Keep the choice of a board that was held back, too")
+        bool,
+        typer.Option(
+            "--anyway", help="Keep the choice of a board that was held back, too, and exit with 0"
+        ),
     ] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -53,7 +56,7 @@ def tune(
 
     Exit 3 where the board was throttled or kept slow: nothing is kept then.
     """
-    from edge_cl.tuning import forget_choice, keep_choice, kept_choice
+    from edge_cl.tuning import choice_path, forget_choice, keep_choice, kept_choice
     from edge_cl.tuning import tune as measure
 
     if show and forget:
@@ -66,6 +69,7 @@ def tune(
     if show:
         _show(opened, kept_choice(opened), as_json)
         return
+    choice_path(opened)  # refuses, where nothing could be kept, before a minute has gone by
     with shares() as progress:
         found = measure(
             opened, seconds=seconds, runtime=runtime, precision=precision, progress=progress
@@ -122,7 +126,7 @@ def _print(found: Tuned, kept: Path | None) -> None:
     line(f"bundle: {found.bundle}")
     line(f"machine: {m.board or m.cpu}, {counted(m.cores, 'core')}, {m.architecture}")
     line("")
-    line(f"{'ms a picture':<52}{'median':>8}{'p90':>8}{'of the default':>16}")
+    line(f"{'ms a picture':<52}{'median':>8}{'p90':>8}{'default = 1':>16}")
     for trial in found.trials[:_SHOWN]:
         mark = "* " if trial.setting == found.chosen else "  "
         ratio = f"{trial.ratio:.2f}" + ("" if trial.final else " ~")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_cl.errors import MissingExtraError, StorageError
+from edge_cl.picture_file import require_plot, save_picture
 
 if TYPE_CHECKING:
     from edge_cl.demo.report import DemoReport
@@ -20,17 +19,6 @@ _STAGES = {
     "predict": ("predict", "#e08e1b"),
     "learn": ("learn", "#1b6ca8"),
 }
-
-
-def can_plot() -> bool:
-    """Say whether matplotlib is installed."""
-    return find_spec("matplotlib") is not None
-
-
-def require_plot() -> None:
-    """Raise MissingExtraError where matplotlib is not installed, before any work is done."""
-    if not can_plot():
-        raise MissingExtraError("drawing a picture", "plot")
 
 
 def draw_demo(report: DemoReport, path: Path) -> None:
@@ -69,10 +57,7 @@ def draw_demo(report: DemoReport, path: Path) -> None:
     figure.suptitle(
         "Learned group by group, no picture stored, nothing forgotten (ring: fitted to all at once)"
     )
-    try:
-        figure.savefig(path, dpi=110)
-    except (OSError, ValueError) as error:
-        raise StorageError(f"cannot write {path}: {error}") from error
+    save_picture(figure, path, dpi=110)
 
 
 def _draw_stages(axes: Any, report: DemoReport) -> None:

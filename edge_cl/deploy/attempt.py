@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from types import TracebackType
 
 from edge_cl.deploy.connection import Called, Connection
-from edge_cl.errors import DeployError
+from edge_cl.errors import DeployError, EdgeCLError
 
 __all__ = ["Attempt"]
 
@@ -39,7 +39,7 @@ class Attempt:
         trace: TracebackType | None,
     ) -> None:
         self._undo.close()
-        if isinstance(error, DeployError) and self.lost:
+        if isinstance(error, EdgeCLError) and self.lost:
             error.hint = "; ".join(filter(None, (error.hint, *self.lost)))
 
     def keep(self) -> None:

@@ -120,7 +120,8 @@ def deploy(
         release=target.id,
         steps=tuple(work.steps),
         reports=tuple(home.brought),
-        refused="; ".join([refused, *attempt.lost]) if refused else "",
+        refused=refused,
+        lost=tuple(attempt.lost),
         dry_run=dry_run,
     )
 

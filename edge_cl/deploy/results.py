@@ -33,6 +33,7 @@ class Deployed:
     release : name of what is on the board now; with `dry_run`, of what would be.
     reports : what was brought home.
     refused : why a check on the board did not pass; the board is then as it was. Empty: it passed.
+    lost : what could not be taken back then, one line each.
     """
 
     board: Board
@@ -40,4 +41,5 @@ class Deployed:
     steps: tuple[Step, ...]
     reports: tuple[Path, ...]
     refused: str
+    lost: tuple[str, ...]
     dry_run: bool

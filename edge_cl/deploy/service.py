@@ -71,7 +71,10 @@ class Manager:
 
         def as_before() -> None:
             self._systemctl("daemon-reload")
-            self._systemctl("restart" if self._active else "stop", NAME)
+            if self._active:
+                self._must("restart", NAME)
+            else:
+                self._systemctl("stop", NAME)
 
         self._attempt.undo("the service", as_before)
 

@@ -24,7 +24,7 @@ from urllib.request import url2pathname
 
 from edge_cl.deploy.board import Board
 from edge_cl.deploy.on_board import digest
-from edge_cl.errors import BackendError, InputError
+from edge_cl.errors import BackendError, InputError, StorageError
 
 __all__ = ["Payload", "fetch", "keep_wheels", "platforms"]
 
@@ -96,16 +96,15 @@ def fetch(
         _build(own, folder)
     if keep is None:
         return Payload(requirement=requirement, wheels=_in(folder), index=True)
-    if not offline:
-        keep.mkdir(parents=True, exist_ok=True)
-    elif not keep.is_dir():
+    if offline and not keep.is_dir():
         raise InputError(f"no folder {keep}")
     requirements = [requirement]
     if board.version < (3, 11):  # pip asks the Python that it runs in, not the board's
         requirements.append("tomli>=2")
     _pip(
         "download",
-        *("--dest", str(folder), "--find-links", str(folder), "--find-links", str(keep)),
+        *("--dest", str(folder), "--find-links", str(folder)),
+        *(("--find-links", str(keep)) if keep.is_dir() else ()),
         *(["--no-index"] if offline else []),
         *("--only-binary=:all:", "--implementation", "cp"),
         *("--python-version", ".".join(map(str, board.version))),
@@ -117,11 +116,20 @@ def fetch(
 
 
 def keep_wheels(payload: Payload, folder: Path) -> int:
-    """Copy wheels that are not there yet into `folder`, but not our own; return how many."""
+    """Copy wheels that are not there yet into `folder`, but not our own; return how many.
+
+    Raises
+    ------
+    StorageError : the disk refused.
+    """
     new = [w for w in payload.wheels if not (folder / w.name).exists()]
     new = [w for w in new if not w.name.startswith("edge_cl-")]
-    for wheel in new:
-        shutil.copyfile(wheel, folder / wheel.name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for wheel in new:
+            shutil.copyfile(wheel, folder / wheel.name)
+    except OSError as error:
+        raise StorageError(f"cannot write to {folder}: {error.strerror or error}") from error
     return len(new)
 
 

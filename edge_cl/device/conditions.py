@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from edge_cl.device.jetson import sense_jetson
-from edge_cl.device.processors import governor
+from edge_cl.device.processors import governor, scaling_driver
 from edge_cl.device.raspberry import sense_raspberry
 from edge_cl.device.system import HERE, System
 from edge_cl.device.thermal import sense_thermal
@@ -36,6 +36,7 @@ class Conditions:
         an empty `now` then means nothing.
     slows_at_c : where the system begins to slow the processor down.
     power_mode : of a Jetson: "15W", "MAXN".
+    driver : what sets the clock as the governor says.
     """
 
     temperature_c: float | None
@@ -47,6 +48,7 @@ class Conditions:
     asked: tuple[str, ...]
     slows_at_c: float | None = None
     power_mode: str = ""
+    driver: str = ""
 
 
 def read_conditions(system: System = HERE) -> Conditions:
@@ -66,6 +68,7 @@ def read_conditions(system: System = HERE) -> Conditions:
         asked=tuple(f"{what}: {where}" for what, where in asked.items()),
         slows_at_c=_first([one.slows_at_c for one in told]),
         power_mode=next((one.power_mode for one in told if one.power_mode), ""),
+        driver=scaling_driver(system),
     )
 
 

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 
 from edge_cl.device.system import HERE, System
 
-__all__ = ["CoreCluster", "core_clusters", "core_name", "governor", "isa_flags"]
+__all__ = [
+    "FOLLOWS_LOAD",
+    "CoreCluster",
+    "core_clusters",
+    "core_name",
+    "governor",
+    "isa_flags",
+    "scaling_driver",
+]
+
+FOLLOWS_LOAD = ("intel_pstate", "amd-pstate-epp")  # their "powersave" is not the lowest clock
 
 _CPU = "/sys/devices/system/cpu"
 _MOST_CORES = 4096  # as many as Linux can be built for
@@ -78,6 +88,11 @@ def core_clusters(system: System = HERE) -> tuple[CoreCluster, ...]:
 def governor(system: System = HERE) -> str:
     """Return the governor of the first core's clock; empty where the system does not tell."""
     return system.text(f"{_CPU}/cpu0/cpufreq/scaling_governor")
+
+
+def scaling_driver(system: System = HERE) -> str:
+    """Return what sets the first core's clock; empty where the system does not tell."""
+    return system.text(f"{_CPU}/cpu0/cpufreq/scaling_driver")
 
 
 def isa_flags(system: System = HERE) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ def load_profile(name: str) -> Profile:
         )
     try:
         profile = msgspec.toml.decode(data, type=Profile)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: not text
         raise InputError(f"the profile {name} does not fit: {error}") from error
     if wrong := contradiction(profile):
         raise InputError(f"the profile {name} contradicts itself: {wrong}")

@@ -37,7 +37,7 @@ from edge_cl.encoders.passthrough import PassthroughRunner
 from edge_cl.encoders.picture import fit_picture
 from edge_cl.encoders.rknn_runner import RKNNRunner
 from edge_cl.encoders.route import ON_CPU, Route
-from edge_cl.errors import BackendError, InputError
+from edge_cl.errors import BackendError, InputError, MissingExtraError
 from edge_cl.placement import Placement
 
 __all__ = [
@@ -53,6 +53,9 @@ __all__ = [
     "open_encoder",
     "route_of",
 ]
+
+
+_MOST_THREADS = 1024  # no machine has more cores; with a hundred thousand a library hangs
 
 
 class Runner(Protocol):
@@ -186,9 +189,20 @@ def route_of(
     *,
     strict: bool = False,
 ) -> Route:
-    """Return what an encoder is to run on; without a wish the CPU, or the NPU it was made for."""
-    own = made_for(spec) if spec else "cpu"
-    return Route(accelerator=accelerator or own, options=dict(options or {}), strict=strict)
+    """Return what an encoder is to run on; without a wish the CPU, or the NPU it was made for.
+
+    Raises
+    ------
+    InputError : there are options, and they are for nothing that takes any.
+    """
+    wanted = accelerator or (made_for(spec) if spec else "cpu")
+    if options and (spec is None or _takes_none(wanted, spec.runtime)):
+        raise InputError(f"unknown option {min(options)!r} of {wanted}: it takes none")
+    return Route(accelerator=wanted, options=dict(options or {}), strict=strict)
+
+
+def _takes_none(accelerator: str, runtime: str) -> bool:
+    return accelerator == "cpu" or (runtime == "litert" and accelerator == "xnnpack")
 
 
 def load_encoder(
@@ -199,12 +213,22 @@ def load_encoder(
     cores: tuple[int, ...] | None = None,
 ) -> Encoder:
     """Load one encoder of `bundle`, tried in a child process before; see `open_encoder`."""
+    if threads > _MOST_THREADS:
+        raise InputError(f"expected at most {_MOST_THREADS} threads, got {threads}")
     if spec is None:
         runner: Runner = PassthroughRunner()
     else:
         prove(bundle, spec, threads, route)
         with kept_on(cores):  # the threads that it makes stay there
-            runner = load_network(spec, bundle.files[spec.member], threads, route)
+            try:
+                runner = load_network(spec, bundle.files[spec.member], threads, route)
+            except MissingExtraError:
+                raise
+            except ImportError as error:  # it is installed, and was proven: memory is short
+                raise BackendError(
+                    f"the library of {spec.runtime} cannot be loaded: {error}",
+                    hint="see edge-cl doctor --board; is there a limit of memory, as ulimit -v?",
+                ) from error
     return Encoder(bundle, spec, runner, threads=threads, route=route, cores=cores)
 
 

@@ -9,6 +9,7 @@ That is three calls of the system for each run, some microseconds; nothing else 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -38,11 +39,9 @@ def cores_named(text: str) -> tuple[int, ...]:
         return tuple(sorted(next((kind for kind in kinds if kind), allowed)))
     numbers: set[int] = set()
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not (first.isdecimal() and (last.isdecimal() if dash else True)):
-            raise InputError(f"expected cores as {_WAYS}, got {text!r}")
-        begin, end = int(first), int(last or first)
-        if not begin <= end < 4096:
+        found = re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", part.strip())
+        begin, end = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if begin > end:
             raise InputError(f"expected cores as {_WAYS}, got {text!r}")
         numbers |= set(range(begin, end + 1))
     return checked_cores(numbers)

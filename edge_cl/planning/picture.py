@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edge_cl.errors import MissingExtraError, StorageError
 from edge_cl.features import Identity
+from edge_cl.picture_file import require_plot, save_picture
 from edge_cl.planning.alternatives import Setup
 from edge_cl.planning.plan import Plan, Planner
 from edge_cl.specs import described
 
-__all__ = ["draw_plan", "require_plot"]
+__all__ = ["draw_plan"]
 
 _WIDTHS = (64, 128, 256, 384, 512, 768, 1024, 1280, 1536, 2048, 3072, 4096)
 _CLASSES = (2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
@@ -29,12 +28,6 @@ _STAGES = {
     "predict": ("predict", "#2a9d5c"),
 }
 _ENCODE, _LIMIT, _MEMORY = "#7d93a6", "#b23a48", "#444444"
-
-
-def require_plot() -> None:
-    """Raise MissingExtraError where matplotlib is not installed, before any work is done."""
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("drawing a picture", "plot")
 
 
 def draw_plan(plan: Plan, planner: Planner, path: Path) -> None:
@@ -69,10 +62,7 @@ def draw_plan(plan: Plan, planner: Planner, path: Path) -> None:
     figure.legend(*named, frameon=False, loc="outside lower center", ncols=len(named[0]))
     head = described(plan.setup.head)
     figure.suptitle(f"{plan.device}: {head} on {plan.bundle}; predicted, not measured there")
-    try:
-        figure.savefig(path, dpi=110)
-    except (OSError, ValueError) as error:
-        raise StorageError(f"cannot write {path}: {error}") from error
+    save_picture(figure, path, dpi=110)
 
 
 def _memory(

@@ -86,6 +86,11 @@ class Planner:
     ) -> None:
         self.bundle = bundle
         self.target = target
+        if threads is not None and threads > target.cores:  # what more would give is not known
+            raise InputError(
+                f"expected at most {target.cores} threads, the fastest cores of {target.name}, "
+                f"got {threads}"
+            )
         self.threads = threads or min(_MOST_THREADS, target.cores)
         self._spec: EncoderSpec | None = choose_encoder(bundle, runtime, precision)
         self._work: NetworkWork | None = None

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from edge_cl.tuning.kept import KeptChoice, forget_choice, keep_choice, kept_choice
+from edge_cl.tuning.kept import KeptChoice, choice_path, forget_choice, keep_choice, kept_choice
 from edge_cl.tuning.measure import Trial, Tuned, tune
 from edge_cl.tuning.settings import Setting, settings_for
 
@@ -15,6 +15,7 @@ __all__ = [
     "Setting",
     "Trial",
     "Tuned",
+    "choice_path",
     "forget_choice",
     "keep_choice",
     "kept_choice",

@@ -7,7 +7,6 @@ of these is another now, the choice is not used; a file that is damaged is none.
 
 from __future__ import annotations
 
-import contextlib
 import platform
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from edge_cl.encoders.cores import cores_named
 from edge_cl.errors import InputError, StorageError
 from edge_cl.tuning.settings import Setting
 
-__all__ = ["KeptChoice", "forget_choice", "keep_choice", "kept_choice"]
+__all__ = ["KeptChoice", "choice_path", "forget_choice", "keep_choice", "kept_choice"]
 
 _MAX_BYTES = 1 << 18
 _VERSION = 1  # of the file, and of how settings are measured
@@ -63,22 +62,35 @@ def keep_choice(
     ------
     StorageError : there is no folder for it, or the disk refused.
     """
+    path = choice_path(bundle)
+    kept = KeptChoice(date=date, chosen=chosen, by_member=by_member, under=_now(bundle))
+    files.write_atomically(path, msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
+    return path
+
+
+def choice_path(bundle: Bundle) -> Path:
+    """Return the file in which a choice is kept; its folder is made.
+
+    Raises
+    ------
+    StorageError : it cannot be, or nothing can be written there.
+    """
     path = _path(bundle)
     if path is None:
         raise StorageError("there is no folder to keep the choice in", hint="set XDG_CACHE_HOME")
-    kept = KeptChoice(date=date, chosen=chosen, by_member=by_member, under=_now(bundle))
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot make {path.parent}: {error.strerror}") from error
-    files.write_atomically(path, msgspec.json.format(msgspec.json.encode(kept), indent=2) + b"\n")
+    if not os.access(path.parent, os.W_OK):
+        raise StorageError(f"cannot write to {path.parent}", hint="set XDG_CACHE_HOME")
     return path
 
 
 def kept_choice(bundle: Bundle) -> KeptChoice | None:
     """Return what was chosen for `bundle` on this machine as it is now; None: nothing was."""
     path = _path(bundle)
-    if path is None or not path.is_file():
+    if path is None:
         return None
     try:
         kept = msgspec.json.decode(
@@ -96,13 +108,22 @@ def kept_choice(bundle: Bundle) -> KeptChoice | None:
 
 
 def forget_choice(bundle: Bundle) -> bool:
-    """Remove what was chosen for `bundle`; return whether there was anything."""
+    """Remove what was chosen for `bundle`; return whether there was anything.
+
+    Raises
+    ------
+    StorageError : it cannot be removed.
+    """
     path = _path(bundle)
-    with contextlib.suppress(FileNotFoundError):
-        if path is not None:
-            path.unlink()
-            return True
-    return False
+    if path is None:
+        return False
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StorageError(f"cannot remove {path}: {error.strerror}") from error
+    return True
 
 
 def _path(bundle: Bundle) -> Path | None:

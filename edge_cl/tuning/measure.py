@@ -22,10 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_cl.bundle import Bundle, EncoderSpec, load_parity
-from edge_cl.device.conditions import Conditions, read_conditions
+from edge_cl.device.conditions import read_conditions
+from edge_cl.device.held_back import reasons_against
 from edge_cl.device.machine import Machine, describe_machine
 from edge_cl.device.recognise import recognise
 from edge_cl.encoders import Encoder, load_encoder, matching_encoders, route_of
+from edge_cl.encoders.choice import made_for
 from edge_cl.errors import BackendError, InputError
 from edge_cl.tuning.race import Standing, rounds, standings, winner
 from edge_cl.tuning.settings import Setting, baseline_for, settings_for
@@ -36,7 +38,6 @@ _FINALISTS = 4
 _HEATS = 0.5  # of the time
 _WARM_UP = 2
 _PICTURES = 3  # of a round; its time is their median
-_HELD_BACK = ("powersave",)  # governors that keep a clock low
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ class Tuned:
     trials : the fastest first.
     refused : settings that do not work here, and why.
     not_tried : how many there was no time for.
-    invalid_because : why the machine was not itself; empty: it was.
+    invalid_because : see `edge_cl.device.held_back`; empty: it counts.
     """
 
     bundle: str
@@ -165,11 +166,11 @@ def tune(
         seconds=round(perf_counter() - began, 1),
         baseline=baseline,
         chosen=chosen,
-        by_member=_by_member(ranks, ahead, chosen),
+        by_member=_by_member(bench.own, ranks, ahead, chosen),
         trials=tuple(sorted(trials, key=lambda t: t.ratio)),
         refused=bench.refused,
         not_tried=len(wanted) - tried,
-        invalid_because=_not_itself(before, read_conditions()),
+        invalid_because=reasons_against((before, read_conditions())),
     )
 
 
@@ -181,6 +182,10 @@ class Workbench:
         self._bundle = bundle
         self._specs = {spec.member: spec for spec in specs}
         self._inputs = _inputs(bundle)
+
+    def own(self, setting: Setting) -> bool:
+        """Say whether an encoder runs where it was made to, and gives the features of that."""
+        return setting.accelerator in ("xnnpack", made_for(self._specs[setting.member]))
 
     def first(self, baseline: Setting | None, wanted: Sequence[Setting]) -> tuple[Setting, Loaded]:
         """Return the first that works, the baseline if it does: what others are compared with."""
@@ -212,8 +217,12 @@ class Loaded:
     def __init__(self, encoder: Encoder, inputs: NDArray[Any]) -> None:
         self._encoder = encoder
         self._pictures = cycle([inputs[i : i + 1] for i in range(len(inputs))])
-        for _ in range(_WARM_UP):
-            encoder.encode(next(self._pictures))
+        try:
+            for _ in range(_WARM_UP):
+                encoder.encode(next(self._pictures))
+        except BaseException:
+            encoder.close()
+            raise
 
     def __call__(self) -> float:
         """Return the median of a few pictures."""
@@ -251,12 +260,18 @@ def _finalists(ahead: dict[Setting, float]) -> list[Setting]:
 
 
 def _by_member(
-    ranks: dict[Setting, Standing], ahead: dict[Setting, float], chosen: Setting
+    own: Callable[[Setting], bool],
+    ranks: dict[Setting, Standing],
+    ahead: dict[Setting, float],
+    chosen: Setting,
 ) -> dict[str, Setting]:
-    """Return the fastest of each encoder: by the last race, else by its heat."""
-    found = {s.member: s for s in sorted(ahead, key=lambda s: -ahead[s])}
-    found |= {s.member: s for s in sorted(ranks, key=lambda s: -ranks[s].ratio)}
-    return found | {chosen.member: chosen}
+    """Return the fastest of each encoder where it was made to run: by the last race, or its heat.
+
+    On another accelerator it gives other features, if only by a little.
+    """
+    found = {s.member: s for s in sorted(ahead, key=lambda s: -ahead[s]) if own(s)}
+    found |= {s.member: s for s in sorted(ranks, key=lambda s: -ranks[s].ratio) if own(s)}
+    return found | ({chosen.member: chosen} if own(chosen) else {})
 
 
 def _trial(setting: Setting, one: Standing, times: Sequence[float], *, final: bool) -> Trial:
@@ -268,13 +283,3 @@ def _trial(setting: Setting, one: Standing, times: Sequence[float], *, final: bo
         p90_ms=round(quantiles(times, n=10, method="inclusive")[-1], 3),
         final=final,
     )
-
-
-def _not_itself(before: Conditions, after: Conditions) -> tuple[str, ...]:
-    """Return what held the machine back between two readings."""
-    found = [*before.now, *after.now]
-    found += [what for what in after.since_boot if what not in before.since_boot]
-    found += [f"governor {g}" for g in (before.governor, after.governor) if g in _HELD_BACK]
-    if before.governor != after.governor:
-        found.append(f"the governor changed from {before.governor} to {after.governor}")
-    return tuple(dict.fromkeys(found))

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from edge_cl.device.conditions import Conditions
-from edge_cl.device.processors import core_clusters, core_name, isa_flags
+from edge_cl.device.processors import (
+    FOLLOWS_LOAD,
+    core_clusters,
+    core_name,
+    isa_flags,
+    scaling_driver,
+)
 from edge_cl.device.raspberry import is_raspberry
 from edge_cl.device.system import System
 from edge_cl.doctor.finding import Finding, note, ok, warning
@@ -13,7 +19,6 @@ __all__ = ["board_name", "hardware_findings"]
 _HOT_C = 80.0  # where boards begin to slow down, unless the system tells
 _NEAR_C = 5.0
 _NOT_TOLD = "the system does not tell"
-_FOLLOWS_LOAD = ("intel_pstate", "amd-pstate-epp")  # their "powersave" is not the slowest clock
 _COOL = "cool the board: a heat sink, a fan, an open case"
 _DO = {
     "under-voltage": "take the power supply that is made for the board, and a short, thick cable",
@@ -62,10 +67,10 @@ def _processor(system: System) -> Finding:
 
 
 def _governor(system: System, governor: str) -> Finding:
-    driver = system.text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_driver")
+    driver = scaling_driver(system)
     if not governor:
         return ok("governor", _NOT_TOLD)
-    if governor == "powersave" and driver not in _FOLLOWS_LOAD:
+    if governor == "powersave" and driver not in FOLLOWS_LOAD:
         do = (
             "echo schedutil | sudo tee "
             "/sys/devices/system/cpu/cpu*/cpufreq/scaling_governor (or ondemand, performance)"
