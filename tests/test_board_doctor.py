@@ -402,7 +402,8 @@ def test_of_two_mounts_at_one_place_the_later_is_seen(tmp_path):
 def test_little_room_is_a_warning_and_none_a_problem(tmp_path):
     free = {9e9: "ok", 2e8: "warning", 1e7: "problem", 0: "problem"}
     disk = find_disk(str(tmp_path))
-    assert disk.free_bytes == os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+    room = os.statvfs(tmp_path)  # others write, too
+    assert disk.free_bytes == pytest.approx(room.f_bavail * room.f_frsize, rel=0.2)
     for n, verdict in free.items():
         found = disk_findings(
             type(disk)(

@@ -7,6 +7,7 @@ of these is another now, the choice is not used; a file that is damaged is none.
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
