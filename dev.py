@@ -19,7 +19,8 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-KERNEL_TESTS = [f"tests/test_{name}.py" for name in ("kernels", "ridge", "kalman", "head_contract")]
+KERNEL_TESTS = ["tests/test_kernels.py"]
+ON_KERNELS = [f"tests/test_{name}.py" for name in ("ridge", "kalman", "head_contract")]
 PARALLEL = ["-n", "auto", "--dist", "worksteal"]  # the whole suite, a process a core
 KERNELS = "kernels or ridge or kalman"  # in a test's name, its file or its head: who uses them
 REQUIREMENTS = {
@@ -58,15 +59,15 @@ def main() -> int:
 
 
 def run_kernels_otherwise(python: str) -> int:
-    """Test the kernels, and heads on them, uncompiled, with bounds checks, and in NumPy."""
+    """Test the kernels uncompiled, with bounds checks, and in NumPy with the heads on them."""
     with tempfile.TemporaryDirectory() as cache:
         few = {"OPENBLAS_NUM_THREADS": "1", "HYPOTHESIS_PROFILE": "few"}  # all of them run below
-        for variables in (
-            {"NUMBA_DISABLE_JIT": "1"},
-            {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": cache},
-            {"EDGE_CL_KERNELS": "numpy"},
+        for variables, tests in (
+            ({"NUMBA_DISABLE_JIT": "1"}, KERNEL_TESTS),
+            ({"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": cache}, KERNEL_TESTS),
+            ({"EDGE_CL_KERNELS": "numpy"}, [*KERNEL_TESTS, *ON_KERNELS]),
         ):
-            chosen = ["-m", "not slow", "-k", KERNELS, *KERNEL_TESTS]
+            chosen = ["-m", "not slow", "-k", KERNELS, *tests]
             status = run([python, "-m", "pytest", "-q", *PARALLEL, *chosen], variables | few)
             if status:
                 return status
@@ -87,13 +88,19 @@ def environment(name: str) -> str | None:
     except subprocess.CalledProcessError:
         fail("this Python cannot make virtual environments; on Debian: apt install python3-venv")
         return None
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    pip = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-compile",
+    ]  # most is never imported
     # --group and per-file metadata need a recent pip
     if run([*pip, "--upgrade", "pip>=25.1"]) or run([*pip, *REQUIREMENTS[name]]):
         fail("installing failed; see above. Run the same command again to retry")
         return None
-    # pip would compile on one core; some files of others cannot be compiled, and need not be
-    run([python, "-W", "ignore", "-m", "compileall", "-qq", "-j", "0", str(folder)])
     stamp.write_text(wanted, encoding="utf-8")
     return python
 

@@ -10,7 +10,7 @@ from sensor_rows import CENTRES, rows
 
 settings.register_profile(
     "fast",
-    max_examples=60,
+    max_examples=45,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

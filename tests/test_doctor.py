@@ -275,7 +275,7 @@ def test_a_state_that_is_being_taught_is_sound(tmp_path):
     thread = threading.Thread(target=go_on)
     thread.start()
     try:
-        for _ in range(60):
+        for _ in range(20):
             found = examine(tmp_path / "state")
             assert found.sound, problems(found)
     finally:

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from head_cases import CASES
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from strategies import SEEDS, labels, splits
@@ -486,6 +486,7 @@ def test_forget_of_what_was_never_learned_is_refused():
 
 
 @heads_of_moments
+@settings(max_examples=15)  # of each head; each writes a state and reads it
 @given(seed=SEEDS)
 def test_a_learner_that_forgot_the_wrong_thing_can_still_be_kept(head, seed, tmp_path_factory):
     rng, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("state")

@@ -179,7 +179,7 @@ def test_saving_while_another_thread_learns_writes_whole_snapshots(tmp_path):
         teacher = threading.Thread(target=teach)
         teacher.start()
         try:
-            for _ in range(40):
+            for _ in range(15):
                 learner.save()
                 Learner.open(tmp_path / "s", read_only=True).close()  # its digest holds
         finally:
