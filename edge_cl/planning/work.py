@@ -57,7 +57,10 @@ _FLUSH, _FOLD, _SOLVE = 25.0, 250.0, 300.0
 _PREDICT, _PREDICT_A_CLASS = 32.0, 0.3
 _FECAM_A_CLASS = 11.0
 _MAP = 5.0
-_EVICTS, _COLD = 2e6, 1.8  # bytes read that leave no cache to Python: so much slower
+# Bytes read that leave no cache to Python, and how much slower it is then; and where they leave
+# nothing at all to it, or a solution was computed in between
+_EVICTS, _COLD = 2e6, 1.8
+_EVICTS_ALL, _COLDEST = 16e6, 3.0
 
 Kind = Literal["kernel", "product", "single", "factor"]
 
@@ -101,8 +104,11 @@ def work_of(
     else:
         found = _learn(d, k, head) if stage == "learn" else _predict(d, k, head)
     read = k * _matrix(d) if isinstance(head, FeCAMOptions) else _triangle(d)
-    evicted = read > _EVICTS and not isinstance(head, NearestMeanOptions)
-    return Work(parts=found.parts, python_us=found.python_us * (_COLD if evicted else 1.0))
+    cold = 1.0
+    if read > _EVICTS and not isinstance(head, NearestMeanOptions):
+        solved = not isinstance(head, RidgeOptions | KalmanOptions)
+        cold = _COLDEST if solved or read > _EVICTS_ALL else _COLD
+    return Work(parts=found.parts, python_us=found.python_us * cold)
 
 
 def _learn(d: int, k: int, head: HeadOptions) -> Work:
