@@ -54,17 +54,21 @@ def races(draw):
 def test_what_is_taken_was_never_slower_than_the_baseline(race):
     times, burden = race
     taken = winner(standings(times, "b"), "b", burden.__getitem__)
-    quotients = np.array(times[taken]) / np.array(times["b"])
-    assert np.median(quotients) <= 1
+    r = np.array(times[taken]) / np.array(times["b"])
+    error = 1.2533 * 1.4826 * np.median(abs(r - np.median(r))) / len(r) ** 0.5
+    assert taken == "b" or np.median(r) + 2 * error <= 1 + 1e-12
 
 
 @given(races())
-def test_nothing_is_a_tenth_faster_than_what_is_taken(race):
+def test_nothing_that_is_surely_fast_is_a_tenth_faster_than_what_is_taken(race):
     times, burden = race
     found = standings(times, "b")
     taken = winner(found, "b", burden.__getitem__)
     for name, own in times.items():
-        assert found[taken].ratio <= 1.1000001 * np.median(np.array(own) / np.array(times["b"]))
+        ratio = np.median(np.array(own) / np.array(times["b"]))
+        if name != "b" and found[name].ratio + 2 * found[name].error > 1:
+            continue
+        assert found[taken].ratio <= 1.1000001 * ratio
         if found[name].ratio <= found[taken].ratio:
             assert burden[taken] <= burden[name]
 

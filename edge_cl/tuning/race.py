@@ -10,15 +10,15 @@ b being the baseline. Its standard error, for n rounds, from the median absolute
 
     e_s = 1.2533 · 1.4826 · MAD(r_s) / √n                                                     (2)
 
-The winner. L is the setting of least ratio. Others are as fast as far as anyone can tell when
+The winner. Only what is surely not slower than the baseline can be taken, and the baseline,
 
-    ratio_s <= ratio_L + m,    m = 2 √(e_s² + e_L²), but within 0.02 .. 0.10 of ratio_L,      (3)
+    ratio_s + 2 e_s <= 1.                                                                     (3)
 
-and of these the one that burdens the machine least is taken, unless
+L is the one of least ratio among these. Others are as fast as far as anyone can tell when
 
-    ratio_s > 1:                                                                              (4)
+    ratio_s <= ratio_L + m,    m = 2 √(e_s² + e_L²), but within 0.02 .. 0.10 of ratio_L,      (4)
 
-what is slower than the baseline is never taken; where every other setting is, the baseline is.
+and of these the one that burdens the machine least is taken.
 """
 
 from __future__ import annotations
@@ -83,19 +83,13 @@ def standings(times: Mapping[S, Sequence[float]], baseline: S) -> dict[S, Standi
 
 def winner(found: Mapping[S, Standing], baseline: S, burden: Callable[[S], tuple[float, ...]]) -> S:
     """Return the setting to take; `burden`: the less the better, among those equally fast."""
-    leader = min(found, key=lambda s: found[s].ratio)
-    best = found[leader]
-    equal = [
-        s
-        for s, one in found.items()
-        if one.ratio <= best.ratio + _margin(one, best)  # (3)
-        and (one.ratio <= 1 or s == baseline)  # (4)
-    ]
-    # The leader is in it: its ratio is at most that of the baseline, which is 1
+    sure = {s: one for s, one in found.items() if s == baseline or one.ratio + 2 * one.error <= 1}
+    best = min(sure.values(), key=lambda one: one.ratio)  # among (3)
+    equal = [s for s, one in sure.items() if one.ratio <= best.ratio + _margin(one, best)]  # (4)
     return min(equal, key=lambda s: (burden(s), found[s].ratio))
 
 
 def _margin(one: Standing, best: Standing) -> float:
     least, most = (share * best.ratio for share in _EQUAL)
     apart = 2 * math.hypot(one.error, best.error)
-    return min(max(apart, least), most)  # (3)
+    return min(max(apart, least), most)  # (4)
